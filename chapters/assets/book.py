@@ -1,0 +1,175 @@
+"""The book's Sphinx extension: formulas set at build time, and the pages that are generated.
+
+* Mathematics: KaTeX (the copy that sphinxcontrib-katex carries) runs inside Python through V8
+  (mini-racer) and writes MathML, which browsers draw and screen readers speak; no reader's
+  browser typesets.
+* ``{claims}``: every labelled statement beside the code cell that checks it.
+* ``{runs}``: the recorded runs.
+* In a fork on GitHub, links and addresses follow the fork.
+"""
+
+import atexit
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import claims
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.math import get_node_equation_number
+
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).resolve().parents[2]
+
+# ---------------------------------------------------------------- mathematics
+
+
+def _katex():
+    from py_mini_racer import MiniRacer
+
+    script = Path(importlib.util.find_spec("sphinxcontrib.katex").origin).with_name("katex.min.js")
+    engine = MiniRacer()
+    atexit.register(engine.close)  # its thread would keep the interpreter from ending
+    engine.eval(script.read_text(encoding="utf8"))
+    engine.eval(
+        "function render(tex, display) { return katex.renderToString(tex, {displayMode: display,"
+        " output: 'mathml', throwOnError: true, strict: false, trust: false}); }"
+    )
+    return engine
+
+
+_engine = None
+
+
+def mathml(tex: str, display: bool, where: nodes.Node) -> str:
+    """One formula as MathML; a formula that KaTeX refuses is a build error, not a red box."""
+    from py_mini_racer import JSEvalException
+
+    global _engine
+    _engine = _engine or _katex()
+    try:
+        return _engine.call("render", tex, display)
+    except JSEvalException as e:
+        logger.warning("KaTeX refuses %r: %s", tex, str(e).split("\n")[0], location=where)
+        return ""
+
+
+def visit_inline(self, node: nodes.math) -> None:
+    """Write an inline formula."""
+    self.body.append(f'<span class="math">{mathml(node.astext(), False, node)}</span>')
+    raise nodes.SkipNode
+
+
+def visit_block(self, node: nodes.math_block) -> None:
+    """Write a displayed formula, with its number and a link to it."""
+    tex = node.astext()
+    if r"\\" in tex and r"\begin" not in tex:  # Sphinx's own rule: lines without an environment
+        tex = rf"\begin{{split}}{tex}\end{{split}}"
+    # a wide formula scrolls in its own box, so the box must be reachable by keyboard
+    self.body.append(self.starttag(node, "div", CLASS="math", tabindex="0"))
+    if node["number"]:
+        self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
+        self.add_permalink_ref(node, "Link to this equation")
+        self.body.append("</span>")
+    self.body.append(mathml(tex, True, node) + "</div>")
+    raise nodes.SkipNode
+
+
+# ---------------------------------------------------------------- generated pages
+
+
+class Claims(SphinxDirective):
+    """The table of statements and the cells that check them, read from the notebooks."""
+
+    option_spec = {}  # noqa: RUF012 - docutils' own form
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Build the two tables: statements, and popular claims tested."""
+        paths = claims.notebooks(ROOT)
+        for path in paths:
+            self.env.note_dependency(str(path))
+        proved = [claim for path in paths for claim in claims.read(path, ROOT)]
+        lines = ["| statement | chapter | checked in |", "|---|---|---|"]
+        for claim in proved:
+            lines.append(f"| {claim.link} | {claim.page_link} | {claim.cell_links} |")
+        lines += ["", "## Popular claims, tested", "", "| claim | chapter | tested in |"]
+        lines += ["|---|---|---|"]
+        for e in (e for path in paths for e in claims.errata(path, ROOT)):
+            lines.append(f"| {e.title} | {e.page_link} | {e.cell_links} |")
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+class Runs(SphinxDirective):
+    """One table a recorded run: what ran, where, and mean ± standard deviation over the seeds."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Read every JSON file in chapters/runs."""
+        folder = ROOT / "chapters" / "runs"
+        lines = []
+        for path in sorted(folder.glob("*.json")):
+            self.env.note_dependency(str(path))
+            lines += claims.run_as_markdown(json.loads(path.read_text(encoding="utf8")))
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
+    """Give each code cell that checks something an address: ``#check-<label>``."""
+    taken: set[str] = set()
+    for cell in doctree.findall(nodes.container):
+        if cell.get("nb_element") != "cell_code":
+            continue
+        for tag in cell.get("cell_metadata", {}).get("tags", []):
+            kind, _, label = tag.partition(":")
+            if kind not in ("claim", "erratum"):
+                continue
+            name = claims.anchor(label, taken)
+            taken.add(name)
+            target = nodes.target("", "", ids=[name], names=[])
+            cell.insert(0, target)
+
+
+# ---------------------------------------------------------------- settings
+
+
+def follow_fork(app: Sphinx, config) -> None:
+    """On GitHub, take the addresses from the repository that runs the build."""
+    slug = os.environ.get("GITHUB_REPOSITORY")
+    if not slug:
+        return
+    owner, name = slug.split("/")
+    options = config.html_theme_options
+    options["repository_url"] = f"{os.environ['GITHUB_SERVER_URL']}/{slug}"
+    options["repository_branch"] = os.environ.get("GITHUB_REF_NAME", "main")
+    host = f"https://{owner.lower()}.github.io"
+    config.html_baseurl = f"{host}/" if name.lower() == host[8:] else f"{host}/{name}/"
+
+
+def drop_scripts(app: Sphinx, page, template, context, doctree) -> None:
+    """No script for MathJax (nothing to typeset) or thebe (it emits a syntax error)."""
+    unwanted = ("mathjax", "thebe")
+
+    def wanted(item) -> bool:
+        text = f"{getattr(item, 'filename', item)} {getattr(item, 'attributes', '')}".lower()
+        return not any(word in text for word in unwanted)
+
+    for key in ("script_files", "css_files"):
+        context[key] = [item for item in context.get(key, []) if wanted(item)]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register everything with Sphinx."""
+    app.add_html_math_renderer(
+        "katex_at_build", inline_renderers=(visit_inline, None), block_renderers=(visit_block, None)
+    )
+    app.add_directive("claims", Claims)
+    app.add_directive("runs", Runs)
+    app.connect("config-inited", follow_fork)
+    app.connect("doctree-read", anchor_cells)
+    app.connect("html-page-context", drop_scripts, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,96 @@
+"""Author's tool: `make notebook NB=chapters/part/slug.ipynb` writes, runs and normalizes one.
+
+A Markdown draft beside the notebook (`slug.md`, MyST, never committed) replaces its cells first.
+The round trip is `jupytext --to md:myst slug.ipynb`, edit, `make notebook NB=slug.ipynb`.
+"""
+
+import hashlib
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[2]
+SETUP_TAGS = ["hide-cell", "setup"]
+
+
+def repository_url() -> str:
+    """The book's address, from pyproject.toml: the one place that states it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+    return project["urls"]["Repository"]
+
+
+def setup_source() -> str:
+    """The set-up cell: the same bytes in every notebook."""
+    return f"""\
+# Set-up. On Colab this installs the book's small package; torch and the rest stay as they are.
+import importlib.util
+
+if importlib.util.find_spec("kltools") is None:
+    %pip install -q "kltools @ git+{repository_url()}"
+
+from kltools import check, plots
+
+plots.use()"""
+
+
+def normalize(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Keep what a reader needs: cells, tags, outputs, and ids that follow from the content."""
+    seen: dict[str, int] = {}
+    for cell in nb.cells:
+        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        for output in cell.get("outputs", []):
+            output.pop("metadata", None) if output.output_type == "stream" else None
+    nb.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    nb.nbformat, nb.nbformat_minor = 4, 5
+    return nb
+
+
+def put_setup(nb: nbformat.NotebookNode) -> None:
+    """Place (or refresh) the set-up cell as the first code cell."""
+    code = [c for c in nb.cells if c.cell_type == "code"]
+    if not code or "setup" not in code[0].metadata.get("tags", []):
+        first = nb.cells.index(code[0]) if code else len(nb.cells)
+        nb.cells.insert(first, nbformat.v4.new_code_cell())
+        code = [nb.cells[first]]
+    code[0].source = setup_source()
+    code[0].metadata["tags"] = list(SETUP_TAGS)
+
+
+def execute(path: Path) -> None:
+    """Replace the cells by the draft's where there is one, run top to bottom, normalize, write."""
+    draft = path.with_suffix(".md")
+    if draft.exists():
+        import jupytext
+
+        nb = jupytext.read(draft, fmt="md:myst")
+        nb.metadata.pop("jupytext", None)
+    else:
+        nb = nbformat.read(path, as_version=4)
+    put_setup(nb)
+    sys.path.insert(0, str(ROOT))
+    from conftest import ENV
+
+    os.environ.update({k: os.environ.get(k, v) for k, v in ENV.items()})
+    from nbclient import NotebookClient
+
+    try:
+        NotebookClient(
+            nb, timeout=600, resources={"metadata": {"path": str(path.parent)}}, record_timing=False
+        ).execute()
+    finally:
+        nbformat.write(normalize(nb), path)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        execute(Path(name).resolve())
+        print(f"executed {name}")
