@@ -30,8 +30,10 @@ def close(
     if a.shape != b.shape:
         raise AssertionError(f"{name}: got shape {a.shape}, expected {b.shape}")
     if not np.allclose(a, b, rtol=rtol, atol=atol):
+        where = _worst(np.abs(a - b))  # of large arrays, the one element that is furthest off
         raise AssertionError(
-            f"{name}: got {a.tolist()}, expected {b.tolist()} (rtol={rtol}, atol={atol})"
+            f"{name}: got {_all_or(a, where)}, expected {_all_or(b, where)} "
+            f"(rtol={rtol}, atol={atol})"
         )
     tolerance = f"to {rtol:.0e}" if atol == 0 else f"within {atol:.0e}"
     shown = np.where(abs(b) <= min(atol, 1e-9), 0, b)  # rounding differs from CPU to CPU
@@ -48,7 +50,10 @@ def at_most(name: str, got: Any, bound: Any, *, slack: float = 0.0, digits: int 
     if a.size == 0:
         raise AssertionError(f"{name}: nothing to compare")
     if not np.all(a <= b + slack):
-        raise AssertionError(f"{name}: {a.tolist()} is not at most {b.tolist()} (slack {slack})")
+        where = _worst(a - b)
+        raise AssertionError(
+            f"{name}: {_all_or(a, where)} is not at most {_all_or(b, where)} (slack {slack})"
+        )
     worst = a if a.ndim == 0 else np.max(a - b)
     shown = "0 (to rounding)" if 0 < abs(worst) <= slack else _text(worst, digits)
     if a.ndim == 0:
@@ -105,6 +110,15 @@ def _array(x: Any) -> np.ndarray:
     if hasattr(x, "detach"):  # a torch tensor, without importing torch
         x = x.detach().cpu().numpy()
     return np.asarray(x, dtype=float)
+
+
+def _worst(excess: np.ndarray) -> tuple[int, ...]:
+    ranked = np.where(np.isnan(excess), np.inf, excess)
+    return tuple(map(int, np.unravel_index(np.argmax(ranked), ranked.shape)))
+
+
+def _all_or(x: np.ndarray, where: tuple[int, ...]) -> str:
+    return str(x.tolist()) if x.size <= 8 else f"{x[where]} at {list(where)}"
 
 
 def _text(x: np.ndarray, digits: int) -> str:

@@ -1,0 +1,335 @@
+"""Recorded runs: ``python -m kltools.record NAME`` runs, and writes ``chapters/runs/NAME.json``.
+
+A record says what was run, on what, and what came out, seed by seed. Only this program writes
+one; `validate` refuses a record that lacks a field or whose means do not follow from its numbers.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kltools import tiers
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "chapters" / "runs"  # there when kltools runs from the book's repository
+PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scikit-learn", "kltools")
+# What a record must have. A dict is checked key by key, {str: type} for any keys, [type] for a
+# list of any length; `metrics`, `wall_s` and `cpu_s` have one entry a seed.
+NUMBER = (int, float)
+SCHEMA: dict[str, Any] = {
+    "name": str,
+    "command": str,
+    "date": str,
+    "commit": (str, type(None)),
+    "device": {"kind": str, "name": str, "driver": str, "threads": int},
+    "versions": {str: str},
+    "config": {str: object},
+    "model": {"name": str, "sha256": str, "weights": int},
+    "data": {"name": str, "sha256": str, "rows": {str: int}, "dropped": {str: int}},
+    "cut": {str: int},
+    "seeds": [int],
+    "metrics": {str: [NUMBER]},
+    "summary": {str: {"mean": NUMBER, "sd": (*NUMBER, type(None))}},
+    "baselines": {str: NUMBER},
+    "wall_s": [NUMBER],
+    "cpu_s": [NUMBER],
+}
+
+
+def validate(record: Any) -> None:
+    """Raise a ValueError that names the field unless ``record`` is complete and consistent.
+
+    Every field of `SCHEMA` is there with its type, and no other; every number is finite; each
+    metric has one value a seed; each summary is the mean and sample standard deviation of its
+    metric (``sd`` is null for a single seed).
+    """
+    _check(record, SCHEMA, "record")
+    seeds, metrics = record["seeds"], record["metrics"]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: expected one or more, all different, got {seeds}")
+    for name, values in (
+        *((f"metrics.{k}", v) for k, v in metrics.items()),
+        ("wall_s", record["wall_s"]),
+        ("cpu_s", record["cpu_s"]),
+    ):
+        if len(values) != len(seeds):
+            raise ValueError(f"{name}: expected {len(seeds)} values, one a seed, got {len(values)}")
+    if summarize(metrics) != record["summary"]:
+        raise ValueError(
+            f"summary: expected {summarize(metrics)} from metrics, got {record['summary']}"
+        )
+    for name in ("torch", "kltools", "python"):
+        if name not in record["versions"]:
+            raise ValueError(f"versions.{name}: expected a version, got none")
+    if datetime.datetime.fromisoformat(record["date"]).utcoffset() != datetime.timedelta(0):
+        raise ValueError(f"date: expected a time in UTC, got {record['date']}")
+    for name in ("model", "data"):
+        digest = record[name]["sha256"]
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise ValueError(f"{name}.sha256: expected 64 hexadecimal digits, got {digest!r}")
+
+
+def _check(value: Any, schema: Any, path: str) -> None:
+    if isinstance(schema, dict):
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}: expected an object, got {type(value).__name__}")
+        if list(schema) == [str]:
+            schema = dict.fromkeys(value, schema[str])
+        for key in schema.keys() - value.keys():
+            raise ValueError(f"{path}.{key}: expected a value, the field is missing")
+        for key in value.keys() - schema.keys():
+            raise ValueError(f"{path}.{key}: expected no such field")
+        for key, part in schema.items():
+            _check(value[key], part, f"{path}.{key}")
+    elif isinstance(schema, list):
+        if not isinstance(value, list):
+            raise ValueError(f"{path}: expected a list, got {type(value).__name__}")
+        for i, item in enumerate(value):
+            _check(item, schema[0], f"{path}[{i}]")
+    elif not isinstance(value, schema) or (isinstance(value, bool) and schema is not object):
+        raise ValueError(f"{path}: expected {schema}, got {value!r}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{path}: expected a finite number, got {value}")
+
+
+def summarize(metrics: dict[str, list[float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and sample standard deviation of each metric over the seeds."""
+    return {
+        k: {"mean": statistics.fmean(v), "sd": statistics.stdev(v) if len(v) > 1 else None}
+        for k, v in metrics.items()
+    }
+
+
+def load(name: str, folder: Path | None = None) -> dict[str, Any] | None:
+    """The recorded run ``name``, or ``None`` where there is no such record.
+
+    Records live in the book's repository; a notebook that runs elsewhere gets ``None`` and says
+    so in words.
+
+    Raises:
+        ValueError: the file is there but is no valid record.
+    """
+    path = (folder or FOLDER) / f"{name}.json"
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+        validate(record)
+    except ValueError as e:
+        raise ValueError(f"{path.name}: {e}") from e
+    return record
+
+
+def save(record: dict[str, Any], folder: Path | None = None) -> Path:
+    """Check ``record`` and write it whole or not at all; returns its path."""
+    validate(record)
+    folder = folder or FOLDER
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".json")
+    try:
+        with os.fdopen(handle, "w", encoding="utf8") as f:
+            f.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, folder / f"{record['name']}.json")
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return folder / f"{record['name']}.json"
+
+
+# --- what a run ran on ------------------------------------------------------------------------
+
+
+def _output(*command: str) -> str | None:
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    except OSError:
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None
+
+
+def _device() -> dict[str, Any]:
+    import torch
+
+    if torch.cuda.is_available():
+        query = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+        name, driver = torch.cuda.get_device_name(), (query or "unknown").splitlines()[0]
+        return {"kind": "cuda", "name": name, "driver": driver, "threads": torch.get_num_threads()}
+    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = [x for x in info.read_text().splitlines() if x.startswith("model name")]
+        name = lines[0].split(":", 1)[1].strip() if lines else name
+    return {"kind": "cpu", "name": name, "driver": "none", "threads": torch.get_num_threads()}
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    out = {"python": platform.python_version()}
+    out |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    return out | ({"cuda": str(torch.version.cuda)} if torch.cuda.is_available() else {})
+
+
+def _commit() -> str | None:
+    """The commit of the book's repository, with ``+changes`` if files differ from it."""
+    commit = _output("git", "rev-parse", "HEAD")
+    if not commit or not FOLDER.is_dir():
+        return None
+    return commit + ("+changes" if _output("git", "status", "--porcelain") else "")
+
+
+def _weights(model: Any, name: str) -> dict[str, Any]:
+    """What the run started from: name, SHA-256 of all weights of the encoder, and their number."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.base_model.state_dict().items()):
+        digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    number = sum(p.numel() for p in model.parameters())
+    return {"name": name, "sha256": digest.hexdigest(), "weights": number}
+
+
+# --- the runs ---------------------------------------------------------------------------------
+
+
+def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
+    """The fine-tune once a seed (head, order of rows, dropout), and its baselines.
+
+    On ``"cpu"`` the chapter's run as it stands. On ``"cuda"`` all rows: of the hub's data with
+    ``bert-base-uncased`` in tier ``gpu``, else of the embedded reviews with the embedded encoder.
+    """
+    import torch
+
+    from kltools import finetune
+
+    config, sizes = finetune.defaults()
+    if device == "cpu" and tiers.tier() != "cpu":
+        raise ValueError(f"KLTOOLS_TIER: expected cpu for this run, got {tiers.tier()}")
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("device: expected a GPU (CUDA) for this run, got none")
+        if tiers.tier() == "cpu":
+            config = dataclasses.replace(config, epochs=4, dropout=0.1, patience=2)
+            sizes = {"train": None, "validation": 1000, "test": 1000}
+    if kind == "long":
+        config = dataclasses.replace(config, max_length=512)
+    parts = finetune.split(finetune.load_reviews(kind), **sizes)
+    name = tiers.encoder()
+    local = Path(name).is_dir()
+    embedded = local and Path(name) == tiers.cache_dir() / "encoder"
+    title = tiers.ASSETS["encoder"].source if embedded else Path(name).name if local else name
+    frames = {k: getattr(parts, k) for k in ("train", "validation", "test")}
+    rows = hashlib.sha256()
+    for k, frame in frames.items():
+        rows.update(json.dumps([k, frame["text"].tolist(), frame["label"].tolist()]).encode())
+    source = tiers.EMBEDDED[kind] if tiers.tier() == "cpu" else tiers.HUB_REVIEWS[kind]
+    metrics: dict[str, list[float]] = {}
+    wall, cpu, cut = [], [], {}
+    for seed in seeds:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        done = finetune.run(parts, dataclasses.replace(config, seed=seed))
+        wall.append(round(time.perf_counter() - started, 2))
+        cpu.append(round(time.process_time() - cpu_started, 2))
+        history, test, cut = done["history"], done["test"], done["cut"]
+        for key, value in {
+            "accuracy": test["accuracy"],
+            "loss": test["loss"],
+            "validation_accuracy": history.validation_accuracy[history.best_epoch],
+            "validation_loss": history.validation_loss[history.best_epoch],
+            "train_loss": history.train_loss[history.best_epoch],
+            "best_epoch": history.best_epoch,
+        }.items():
+            metrics.setdefault(key, []).append(value)
+        print(f"seed {seed}: accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f} nats", end="")
+        print(f", {wall[-1]:.0f} s", flush=True)
+    start, _ = finetune.load_model(config)
+    tfidf = finetune.tfidf_baseline(parts.train, parts.validation, parts.test)
+    majority = finetune.majority_baseline(parts.train, parts.test)
+    return {
+        "config": {k: v for k, v in dataclasses.asdict(config).items() if k != "seed"},
+        "model": _weights(start, title),
+        "data": {
+            "name": source,
+            "sha256": rows.hexdigest(),
+            "rows": {k: len(v) for k, v in frames.items()},
+            "dropped": parts.dropped,
+        },
+        "cut": cut,
+        "metrics": metrics,
+        "baselines": {
+            "tfidf_accuracy": tfidf["accuracy"],
+            "tfidf_loss": tfidf["loss"],
+            "majority_accuracy": majority["accuracy"],
+        },
+        "wall_s": wall,
+        "cpu_s": cpu,
+    }
+
+
+RUNS: dict[str, Callable[[Sequence[int], str], dict[str, Any]]] = {
+    "fine-tune-cpu": functools.partial(fine_tune, device="cpu"),
+    "fine-tune-gpu": functools.partial(fine_tune, device="cuda"),
+}
+
+
+def make(name: str, seeds: Sequence[int], kind: str = "short", command: str = "") -> dict[str, Any]:
+    """Run ``name`` (a key of `RUNS`) and return its record."""
+    if name not in RUNS:
+        raise ValueError(f"name: expected one of {', '.join(RUNS)}, got {name!r}")
+    body = RUNS[name](seeds, kind)
+    head = {
+        "name": name if kind == "short" else f"{name}-{kind}",
+        "command": command or f"python -m kltools.record {name}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "device": _device(),
+        "versions": _versions(),
+        "seeds": list(seeds),
+        "summary": summarize(body["metrics"]),
+    }
+    return {key: (head | body)[key] for key in SCHEMA}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, record, and print where the record is."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m kltools.record", description=__doc__)
+    parser.add_argument("name", choices=list(RUNS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--kind", choices=list(tiers.EMBEDDED), default="short")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for NAME.json")
+    args = parser.parse_args(argv)
+    try:
+        if not args.out.is_dir():  # before the run, not after it
+            raise ValueError(f"--out: expected a folder, got {args.out}")
+        tier = os.environ.get("KLTOOLS_TIER")
+        command = f"{f'KLTOOLS_TIER={tier} ' if tier else ''}python -m kltools.record "
+        command += shlex.join([a for a in argv if a != "--out" and a != str(args.out)])
+        record = make(args.name, args.seeds, args.kind, command)
+        path = save(record, args.out)
+    except (tiers.TiersError, ValueError, OSError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    for key, s in record["summary"].items():
+        spread = "" if s["sd"] is None else f" ± {s['sd']:.4f}"
+        print(f"{key}: {s['mean']:.4f}{spread}")
+    print(f"baselines: {record['baselines']}\n{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""plots: the picture follows the page, and its digest changes with what is drawn."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from kltools import plots
+
+ALT = "A line that rises from zero to one hundredth."
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with plt.rc_context():
+        plots.use()
+        yield
+    plt.close("all")
+
+
+def figure(y=(0.0, 0.01), label="rise"):
+    fig, ax = plt.subplots()
+    ax.plot([0, 1], y, label=label)
+    ax.set(xlabel="step", ylabel="nats", title="one")
+    ax.legend()
+    return fig
+
+
+def luminance(color):
+    c = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in c)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(a, b):
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#121212"])
+def test_every_color_has_contrast_three_on_white_and_on_dark(paper):
+    for color in [*plots.COLORS, plots.GREY]:
+        assert contrast(color, paper) >= 3, color
+    assert len(set(plots.COLORS)) == len(plots.COLORS) == len(plots.LINESTYLES)
+
+
+def test_svg_is_well_formed_and_has_its_alt_as_name():
+    svg = plots.svg(figure(), 'less < more & "quoted"')
+    root = ET.fromstring(svg)
+    assert root.tag.endswith("svg") and root.get("role") == "img"
+    assert root.get("aria-label") == 'less < more & "quoted"'
+    box = [float(v) for v in root.get("viewBox").split()]
+    assert box[2] > 300 and int(root.get("width")) == pytest.approx(box[2] * 4 / 3, abs=1)
+    assert root.get("fill") == "currentColor"
+
+
+def test_ink_is_the_current_color_and_there_is_no_paper():
+    svg = plots.svg(figure(), ALT)
+    assert "#000" not in svg and "black" not in svg
+    assert "#ffffff" not in svg and "white" not in svg
+    assert "stroke: currentColor" in svg
+    assert "<style" not in svg and "<metadata" not in svg and "<!--" not in svg
+    assert plots.COLORS[0].lower() in svg.lower()
+
+
+def test_ids_are_unique_to_the_figure_and_every_reference_has_its_target():
+    one, two = (plots.svg(figure(y), ALT) for y in ((0, 0.01), (0, 0.02)))
+    ids = [set(re.findall(r'\bid="([^"]+)"', s)) for s in (one, two)]
+    assert ids[0] and not ids[0] & ids[1]
+    for svg, known in zip((one, two), ids):
+        used = re.findall(r'(?:url\(|href=")#([^)"]+)', svg)
+        assert used and set(used) <= known
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    assert plots.svg(figure(), ALT) == plots.svg(figure(), ALT)
+
+
+def test_tick_labels_keep_their_digits():
+    fig, ax = plt.subplots()
+    ax.set_yticks([0.0025, 0.0075], ["0.0025", "0.0075"])
+    ax.set_title("0.12345")
+    ax.plot([0, 1 / 3], [0.001, 0.009])
+    svg = plots.svg(fig, ALT)
+    assert {"0.0025", "0.0075", "0.12345"} <= set(re.findall(r">([^<>\n]+)</text>", svg))
+    for tag in re.findall(r"<path[^>]*>", svg):  # coordinates do not
+        assert not re.search(r"\.\d{3}", tag)
+
+
+def test_digest_of_a_line():
+    assert plots.digest(figure()).splitlines() == [
+        "axes 1: x 'step', y 'nats', title 'one'",
+        "  line 'rise': 2 points, (0, 0) … (1, 0.01), y from 0 to 0.01",
+    ]
+
+
+def test_digest_changes_with_what_is_drawn_and_not_with_rounding():
+    base = plots.digest(figure())
+    for other in (figure((0, 0.0101)), figure((0.001, 0.01)), figure(label="fall")):
+        assert plots.digest(other) != base
+    assert plots.digest(figure((0, 0.01 * (1 + 1e-9)))) == base
+    assert plots.digest(figure((1e-18, 0.01))) == base
+
+
+def test_digest_marks_noise_gaps_and_masks():
+    fig, ax = plt.subplots()
+    (line,) = ax.plot([1, 2, 3], [1e-16, 2e-16, 3e-16], label="rounding")
+    line.set_gid("noise")
+    ax.plot([0, 1, 2], np.ma.masked_greater([1.0, np.nan, 9.0], 5))
+    ax.plot([], [])
+    assert plots.digest(fig).splitlines()[1:] == [
+        "  line 'rounding': 3 points at rounding level",
+        "  line: 3 points, (0, 1) … (2, nan), y from 1 to 1",
+        "  line: empty",
+    ]
+
+
+def test_digest_of_points_areas_images_bars_and_texts():
+    fig, axes = plt.subplots(2, 4)
+    (a, b, c, d), (e, f, g, h) = axes
+    a.scatter([1, 2, 3], [4, 5, 6], label="dots")
+    b.scatter([7], [8], c=[0.5])
+    c.fill_between([0, 1], [0, 0], [1, 3])
+    d.imshow(np.arange(6).reshape(2, 3))
+    e.bar([0, 1], [0.25, 0.75])
+    f.barh([0, 1], [2, 5])
+    g.pcolormesh(np.arange(6).reshape(2, 3))
+    h.text(0, 0, "here")
+    lines = plots.digest(fig).splitlines()
+    assert "  points 'dots': 3 points, (1, 4) … (3, 6), y from 4 to 6" in lines
+    assert "  points: 1 points, (7, 8) … (7, 8), y from 8 to 8" in lines
+    assert "    values from 0.5 to 0.5" in lines
+    assert any(re.match(r"  points: \d+ points.*y from 0 to 3$", x) for x in lines)
+    assert "  image (2, 3): from 0 to 5" in lines
+    assert "  bars: [0.25, 0.75]" in lines
+    assert "  widths: [2, 5]" in lines
+    assert "    values from 0 to 5" in lines
+    assert "  text 'here'" in lines
+
+
+def test_digest_of_contours_changes_with_the_surface():
+    x = np.linspace(-1, 1, 21)
+    digests = []
+    for power in (2, 4):
+        fig, ax = plt.subplots()
+        ax.contour(x, x, x[:, None] ** power + x**2, levels=[0.2, 0.6])
+        digests.append(plots.digest(fig))
+    assert digests[0] != digests[1]
+
+
+def test_many_bars_are_summarized():
+    fig, ax = plt.subplots()
+    ax.bar(range(13), np.arange(13) / 12)
+    assert "  bars: 13, from 0 to 1" in plots.digest(fig)
+
+
+def test_show_displays_picture_and_digest_and_closes_the_figure(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append((a, k)))
+    fig = figure()
+    plots.show(fig, ALT)
+    ((bundle,), keywords), = shown  # fmt: skip
+    assert keywords == {"raw": True} and set(bundle) == {"text/html", "text/plain"}
+    assert bundle["text/html"].startswith("<svg") and bundle["text/html"].endswith("</svg>")
+    assert bundle["text/plain"].splitlines()[0] == ALT
+    assert "0.01" in bundle["text/plain"]
+    assert not plt.fignum_exists(fig.number)
+
+
+@pytest.mark.parametrize("alt", ["", "A figure.", "loss curve"])
+def test_show_refuses_an_alternative_that_says_nothing(alt):
+    with pytest.raises(ValueError, match="alt: expected a sentence that says what is seen"):
+        plots.show(figure(), alt)
+
+
+def test_lines_differ_in_style_as_well_as_in_color():
+    _, ax = plt.subplots()
+    lines = [ax.plot([0, 1], [k, k])[0] for k in range(6)]
+    assert len({line.get_color() for line in lines}) == 6
+    assert len({str(line._unscaled_dash_pattern) for line in lines}) == 6
