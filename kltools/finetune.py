@@ -169,10 +169,10 @@ def split(
     Raises:
         ValueError: fewer rows remain than were asked for.
     """
-    rows = rows.assign(key=[normalize(t) for t in rows["text"]])
-    digest = [hashlib.sha256(f"{seed}\n{key}".encode()).hexdigest() for key in rows["key"]]
-    rows = rows.assign(held=rows["split"] == "test", order=digest)
-    rows = rows.sort_values(["held", "order"], ascending=[False, True], kind="stable")
+    rows = rows.assign(key=[normalize(t) for t in rows["text"]], held=rows["split"] == "test")
+    rows["order"] = [hashlib.sha256(f"{seed}\n{k}".encode()).hexdigest() for k in rows["key"]]
+    rows = rows.sort_values(["held", "order", "text"], ascending=[False, True, True])
+    rows = rows.reset_index(drop=True)
     pool = rows.drop_duplicates("key")  # of two copies the held-out one stays
     dropped, parts = {"copies": len(rows) - len(pool), "overlaps": 0}, {}
     for name, size in (("test", test), ("validation", validation), ("train", train)):
@@ -181,10 +181,8 @@ def split(
             size = len(source)
         if size is None or size > len(source):
             raise ValueError(f"{name}: expected a size of at most {len(source)} rows, got {size}")
-        by_label = source.groupby("label")["label"]
-        place = (by_label.cumcount() + 0.5) / by_label.transform(
-            "size"
-        )  # spreads each class evenly
+        same = source.groupby("label")["label"]  # each class spread evenly over 0 … 1
+        place = (same.cumcount() + 0.5) / same.transform("size")
         parts[name] = source.loc[place.sort_values(kind="stable").index[:size]]
         pool = pool.drop(parts[name].index)
         if name == "test":
@@ -378,10 +376,12 @@ def fit(
         FloatingPointError: a loss is not finite.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from tqdm import tqdm
 
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     mixed = config.precision == "bf16" or (config.precision == "auto" and bf16)
+    AcceleratorState._reset_state()  # or it keeps the precision of an earlier run
     accelerator = Accelerator(mixed_precision="bf16" if mixed else "no")
     torch.manual_seed(config.seed)  # for dropout
     lengths = [len(x["input_ids"]) for x in train]

@@ -152,16 +152,33 @@ def _popular(source: str) -> str:
 
 
 def run_as_markdown(run: dict) -> list[str]:
-    """A recorded run as a section: a table of metrics, then what it ran on."""
-    n = len(run["seeds"])
-    lines = [f"## {run['title']}", "", run["description"], ""]
-    lines += [f"| metric | mean ± sd over {n} seeds | a seed |", "|---|---|---|"]
-    for name, m in run["metrics"].items():
-        values = ", ".join(f"{v:.3f}" for v in m["values"])
-        lines.append(f"| {name} | {m['mean']:.3f} ± {m['sd']:.3f} | {values} |")
-    lines += ["", "| what | value |", "|---|---|"]
-    lines += [f"| {k} | {v} |" for k, v in run["environment"].items()]
-    lines += [f"| command | `{run['command']}` |", f"| date (UTC) | {run['date']} |", ""]
+    """A recorded run as a section: a table of metrics, its baselines, and what it ran on."""
+    device, versions, rows = run["device"], run["versions"], run["data"]["rows"]
+    lines = [f"## {run['name']}", ""]
+    lines += [
+        f"| metric | mean ± sd over {len(run['seeds'])} seeds | seed by seed |",
+        "|---|---|---|",
+    ]
+    for name, values in run["metrics"].items():
+        mean, sd = run["summary"][name]["mean"], run["summary"][name]["sd"]
+        spread = "" if sd is None else f" ± {sd:.3f}"
+        each = ", ".join(f"{v:.3f}" for v in values)
+        lines.append(f"| {name.replace('_', ' ')} | {mean:.3f}{spread} | {each} |")
+    for name, value in run["baselines"].items():
+        lines.append(f"| baseline: {name.replace('_', ' ')} | {value:.3f} | |")
+    driver = "" if device["driver"] == "none" else f", driver {device['driver']}"
+    about = {
+        "device": f"{device['name']}{driver}, {device['threads']} thread(s)",
+        "wall time": ", ".join(f"{s:.0f} s" for s in run["wall_s"]),
+        "model": f"{run['model']['name']}, {run['model']['weights']:,} weights",
+        "data": f"{run['data']['name']}: " + ", ".join(f"{n:,} {k}" for k, n in rows.items()),
+        "settings": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in run["config"].items()),
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
+        "date (UTC)": run["date"],
+        "commit": f"`{run['commit']}`" if run["commit"] else "none",
+        "command": f"`{run['command']}`",
+    }
+    lines += ["", "| what | |", "|---|---|", *(f"| {k} | {v} |" for k, v in about.items()), ""]
     return lines
 
 

@@ -226,6 +226,12 @@ def test_split_is_deterministic():
     assert set(first.train["text"]) <= set(larger.train["text"])
 
 
+def test_split_of_rows_with_a_repeated_index():
+    rows = finetune.check_rows(pd.concat([toy_rows(100), toy_rows(100, seed=1)]))
+    parts = finetune.split(rows, validation=30, test=40)
+    assert len(parts.train) + 70 + sum(parts.dropped.values()) == 200
+
+
 def test_split_keeps_the_sources_test_rows():
     rows = finetune.check_rows(toy_rows(200))
     rows.loc[rows.index < 40, "split"] = "test"
@@ -452,6 +458,20 @@ def test_fit_repeats(checkpoint):
 
     first = go()
     assert first == go() and first != go(seed=1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_precision(checkpoint, precision):
+    """One precision after another in one process."""
+    config = Config(epochs=4, batch_size=8, lr=3e-3, max_length=32, precision=precision)
+    model, train, held = prepared(finetune.load_model(config, name=checkpoint))
+    history = finetune.fit(model, train, held, config)
+    kept = torch.float64 if precision == "fp64" else torch.float32
+    assert {p.dtype for p in model.parameters()} == {kept}  # bf16 is for the products only
+    assert history.validation_loss[history.best_epoch] < 0.4
+    with torch.no_grad():
+        product = model(**{k: v for k, v in finetune.collate(held).items() if k != "labels"}).logits
+    assert product.dtype == (torch.float64 if precision == "fp64" else torch.float32)
 
 
 def test_uneven_last_batch_is_not_overweighted(tiny):
