@@ -12,7 +12,9 @@ import atexit
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import claims
 from docutils import nodes
@@ -139,15 +141,19 @@ def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
 
 def follow_fork(app: Sphinx, config) -> None:
     """On GitHub, take the addresses from the repository that runs the build."""
-    slug = os.environ.get("GITHUB_REPOSITORY")
-    if not slug:
-        return
-    owner, name = slug.split("/")
-    options = config.html_theme_options
-    options["repository_url"] = f"{os.environ['GITHUB_SERVER_URL']}/{slug}"
-    options["repository_branch"] = os.environ.get("GITHUB_REF_NAME", "main")
-    host = f"https://{owner.lower()}.github.io"
-    config.html_baseurl = f"{host}/" if name.lower() == host[8:] else f"{host}/{name}/"
+    if slug := os.environ.get("GITHUB_REPOSITORY"):
+        owner, name = slug.split("/")
+        options = config.html_theme_options
+        options["repository_url"] = f"{os.environ['GITHUB_SERVER_URL']}/{slug}"
+        options["repository_branch"] = os.environ.get("GITHUB_REF_NAME", "main")
+        host = f"https://{owner.lower()}.github.io"
+        config.html_baseurl = f"{host}/" if name.lower() == host[8:] else f"{host}/{name}/"
+    config.notfound_urls_prefix = urlsplit(config.html_baseurl).path  # where 404.html is served
+
+
+def always_rebuilt(app: Sphinx, env, added, changed, removed) -> list[str]:
+    """The page of references depends on the citations of every other page."""
+    return ["chapters/back/references"]
 
 
 def drop_scripts(app: Sphinx, page, template, context, doctree) -> None:
@@ -162,6 +168,16 @@ def drop_scripts(app: Sphinx, page, template, context, doctree) -> None:
         context[key] = [item for item in context.get(key, []) if wanted(item)]
 
 
+# sphinx-proof and sphinx-exercise give every box the same ids, which nothing refers to.
+_REPEATED_ID = re.compile(r' id="(?:proof|exercise|solution)(?:-content)?"')
+
+
+def unique_ids(app: Sphinx, page, template, context, doctree) -> None:
+    """An id may stand once on a page."""
+    if context.get("body"):
+        context["body"] = _REPEATED_ID.sub("", context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything with Sphinx."""
     app.add_html_math_renderer(
@@ -170,6 +186,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("claims", Claims)
     app.add_directive("runs", Runs)
     app.connect("config-inited", follow_fork)
+    app.connect("env-get-outdated", always_rebuilt)
     app.connect("doctree-read", anchor_cells)
     app.connect("html-page-context", drop_scripts, priority=900)
+    app.connect("html-page-context", unique_ids, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
