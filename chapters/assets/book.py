@@ -84,25 +84,24 @@ def visit_block(self, node: nodes.math_block) -> None:
 
 
 class Claims(SphinxDirective):
-    """The table of statements and the cells that check them, read from the notebooks."""
+    """``{claims} statements`` or ``{claims} popular``: a table, read from the notebooks."""
 
-    option_spec = {}  # noqa: RUF012 - docutils' own form
+    required_arguments = 1
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        """Build the two tables: statements, and popular claims tested."""
+        """One row a statement (or a popular claim), with links to the cells that check it."""
         paths = claims.notebooks(ROOT)
         for path in paths:
             self.env.note_dependency(str(path))
-        proved = [claim for path in paths for claim in claims.read(path, ROOT)]
-        lines = ["| statement | chapter | checked in |", "|---|---|---|"]
-        for claim in proved:
-            lines.append(f"| {claim.link} | {claim.page_link} | {claim.cell_links} |")
-        lines += ["", "## Popular claims, tested", "", "| claim | chapter | tested in |"]
-        lines += ["|---|---|---|"]
-        for e in (e for path in paths for e in claims.errata(path, ROOT)):
-            lines.append(f"| {e.title} | {e.page_link} | {e.cell_links} |")
-        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+        read = {"statements": claims.read, "popular": claims.errata}[self.arguments[0]]
+        rows = [claim for path in paths for claim in read(path, ROOT)]
+        lines = ["| claim | chapter | checked in |", "|---|---|---|"]
+        for claim in rows:
+            text = claim.link if self.arguments[0] == "statements" else claim.title
+            cells = [text.replace("|", "\\|"), claim.page_link, claim.cell_links]
+            lines.append(f"| {' | '.join(cells)} |")
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 class Runs(SphinxDirective):

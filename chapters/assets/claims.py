@@ -178,7 +178,13 @@ def run_as_markdown(run: dict) -> list[str]:
         "commit": f"`{run['commit']}`" if run["commit"] else "none",
         "command": f"`{run['command']}`",
     }
-    lines += ["", "| what | |", "|---|---|", *(f"| {k} | {v} |" for k, v in about.items()), ""]
+    lines += [
+        "",
+        "| what | value |",
+        "|---|---|",
+        *(f"| {k} | {v} |" for k, v in about.items()),
+        "",
+    ]
     return lines
 
 
