@@ -119,13 +119,15 @@ def summarize(metrics: dict[str, list[float]]) -> dict[str, dict[str, float | No
 def load(name: str, folder: Path | None = None) -> dict[str, Any] | None:
     """The recorded run ``name``, or ``None`` where there is no such record.
 
-    Records live in the book's repository; a notebook that runs elsewhere gets ``None`` and says
-    so in words.
+    In the book's repository the records are in ``chapters/runs``; the installed package carries
+    them as ``kltools.runs``.
 
     Raises:
         ValueError: the file is there but is no valid record.
     """
-    path = (folder or FOLDER) / f"{name}.json"
+    if folder is None:
+        folder = FOLDER if FOLDER.is_dir() else Path(__file__).with_name("runs")
+    path = folder / f"{name}.json"
     if not path.is_file():
         return None
     try:

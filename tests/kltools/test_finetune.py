@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kltools import divergences, finetune, tiers
+from kltools import divergences, finetune, reviews, tiers
 from kltools.finetune import Config
 
 GOOD = ["good", "fine", "great", "lovely", "charming", "moving", "funny", "wise"]
@@ -143,12 +143,12 @@ def test_more_classes(tmp_path):
 
 def test_missing_text_in_a_frame():
     with pytest.raises(ValueError, match="rows, row 2, column text"):
-        finetune.check_rows(pd.DataFrame({"text": ["a", None], "label": [0, 1]}))
+        reviews.check_rows(pd.DataFrame({"text": ["a", None], "label": [0, 1]}))
 
 
 def test_normalize():
-    assert finetune.normalize("  It's GREAT -- a must-see!\n") == "it s great a must see"
-    assert finetune.normalize("…!?") == ""
+    assert reviews.normalize("  It's GREAT -- a must-see!\n") == "it s great a must see"
+    assert reviews.normalize("…!?") == ""
 
 
 def test_related():
@@ -165,10 +165,10 @@ def test_related():
         "a rather finer film by any measure": False,
         "a rather fine fil": False,  # words, not letters
     }
-    assert finetune.related(list(related), others) == list(related.values())
-    assert finetune.related(["a rather"], others, least=2) == [True]
-    assert finetune.related(["good"], ["good"]) == [True]  # copies count at any length
-    assert finetune.related([], others) == [] and finetune.related(["a"], []) == [False]
+    assert reviews.related(list(related), others) == list(related.values())
+    assert reviews.related(["a rather"], others, least=2) == [True]
+    assert reviews.related(["good"], ["good"]) == [True]  # copies count at any length
+    assert reviews.related([], others) == [] and reviews.related(["a"], []) == [False]
 
 
 def naive_related(texts, others, least=3):
@@ -186,7 +186,7 @@ def test_related_against_all_pairs():
     rng = np.random.default_rng(1)
     draw = [" ".join(rng.choice(list("abc"), rng.integers(1, 8))) for _ in range(240)]
     for least in (1, 3, 4):
-        got = finetune.related(draw[:200], draw[200:], least)
+        got = reviews.related(draw[:200], draw[200:], least)
         assert got == naive_related(draw[:200], draw[200:], least)
         assert least == 1 or 10 < sum(got) < 190
 
@@ -195,12 +195,12 @@ def test_split():
     rows = toy_rows(400)
     copies = rows.assign(text=rows["text"].str.upper() + " !")
     ends = rows.assign(text="nobody said " + rows["text"])
-    everything = finetune.check_rows(pd.concat([rows, copies, ends], ignore_index=True))
+    everything = reviews.check_rows(pd.concat([rows, copies, ends], ignore_index=True))
     parts = finetune.split(everything, train=100, validation=60, test=80)
     frames = [parts.train, parts.validation, parts.test]
     assert [len(f) for f in frames] == [100, 60, 80]
     assert all(f["label"].mean() == 0.5 for f in frames)  # stratified
-    keys = [[finetune.normalize(t) for t in f["text"]] for f in frames]
+    keys = [[reviews.normalize(t) for t in f["text"]] for f in frames]
     for i in range(3):
         for j in range(i):
             assert not any(naive_related(keys[i], keys[j]))
@@ -213,7 +213,7 @@ def test_split():
 
 
 def test_split_is_deterministic():
-    rows = finetune.check_rows(toy_rows(300))
+    rows = reviews.check_rows(toy_rows(300))
     first = finetune.split(rows, train=50, validation=30, test=40)
     shuffled = rows.sample(frac=1, random_state=0)
     again = finetune.split(shuffled, train=50, validation=30, test=40)
@@ -227,13 +227,13 @@ def test_split_is_deterministic():
 
 
 def test_split_of_rows_with_a_repeated_index():
-    rows = finetune.check_rows(pd.concat([toy_rows(100), toy_rows(100, seed=1)]))
+    rows = reviews.check_rows(pd.concat([toy_rows(100), toy_rows(100, seed=1)]))
     parts = finetune.split(rows, validation=30, test=40)
     assert len(parts.train) + 70 + sum(parts.dropped.values()) == 200
 
 
 def test_split_keeps_the_sources_test_rows():
-    rows = finetune.check_rows(toy_rows(200))
+    rows = reviews.check_rows(toy_rows(200))
     rows.loc[rows.index < 40, "split"] = "test"
     copy = rows.iloc[[0]].assign(split="train")
     parts = finetune.split(pd.concat([copy, rows], ignore_index=True), validation=20)
@@ -244,7 +244,7 @@ def test_split_keeps_the_sources_test_rows():
 
 
 def test_split_of_too_few_rows():
-    rows = finetune.check_rows(toy_rows(50))
+    rows = reviews.check_rows(toy_rows(50))
     with pytest.raises(ValueError, match="test: expected a size of at most"):
         finetune.split(rows, validation=10, test=60)
     with pytest.raises(ValueError, match="train: expected a size of at most"):
@@ -254,7 +254,7 @@ def test_split_of_too_few_rows():
 
 
 def test_split_is_stratified_when_classes_are_uneven():
-    rows = finetune.check_rows(toy_rows(400))
+    rows = reviews.check_rows(toy_rows(400))
     rows = rows[(rows["label"] == 1) | (rows.index % 8 == 0)]  # 200 to 50
     parts = finetune.split(rows, train=100, validation=50, test=50)
     for frame in (parts.train, parts.validation, parts.test):
