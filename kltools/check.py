@@ -30,7 +30,7 @@ def close(
     if a.shape != b.shape:
         raise AssertionError(f"{name}: got shape {a.shape}, expected {b.shape}")
     if not np.allclose(a, b, rtol=rtol, atol=atol):
-        where = _worst(np.abs(a - b))  # of large arrays, the one element that is furthest off
+        where = _worst(np.where(a == b, 0, np.abs(a - b)))  # of large arrays, the one element that is furthest off
         raise AssertionError(
             f"{name}: got {_all_or(a, where)}, expected {_all_or(b, where)} "
             f"(rtol={rtol}, atol={atol})"
@@ -55,7 +55,7 @@ def at_most(name: str, got: Any, bound: Any, *, slack: float = 0.0, digits: int 
             f"{name}: {_all_or(a, where)} is not at most {_all_or(b, where)} (slack {slack})"
         )
     worst = a if a.ndim == 0 else np.max(a - b)
-    shown = "0 (to rounding)" if 0 < abs(worst) <= slack else _text(worst, digits)
+    shown = "0 (to rounding)" if slack > 0 and abs(worst) <= slack else _text(worst, digits)
     if a.ndim == 0:
         print(f"✓ {name}: {shown} ≤ {_text(b, digits)}")
     else:
