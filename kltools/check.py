@@ -30,7 +30,7 @@ def close(
     if a.shape != b.shape:
         raise AssertionError(f"{name}: got shape {a.shape}, expected {b.shape}")
     if not np.allclose(a, b, rtol=rtol, atol=atol):
-        where = _worst(np.where(a == b, 0, np.abs(a - b)))  # of large arrays, the one element that is furthest off
+        where = _worst(np.where(a == b, 0, np.abs(a - b)))  # named where arrays are large
         raise AssertionError(
             f"{name}: got {_all_or(a, where)}, expected {_all_or(b, where)} "
             f"(rtol={rtol}, atol={atol})"
