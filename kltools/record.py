@@ -185,6 +185,7 @@ def _versions() -> dict[str, str]:
 
     out = {"python": platform.python_version()}
     out |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    out["torch"] = torch.__version__  # with its build: +cpu, +cu130
     return out | ({"cuda": str(torch.version.cuda)} if torch.cuda.is_available() else {})
 
 

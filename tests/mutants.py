@@ -41,7 +41,7 @@ one mean error       | backprop    | d.T @ a / m        | d.mean(0)[:, None] * a
 mask dropped         | reduce      | where(mask, x, 0)  | clone(x)             |
 mask multiplied      | reduce      | where(mask, x, 0)  | mul(mask, x)         |
 padding counted      | reduce      | mask.sum()         | torch.ones_like(mask).sum() |
-mean of batch means  | reduce      | += int(n)          | += 1                 |
+mean of batch means  | reduce      | += int(n)          | += 1                 | fine-tune-bert
 no attention mask    | finetune    | + [0] * (longest   | + [1] * (longest     | fine-tune-bert
 class 0 is the label | finetune    | labels[:, None])   | 0 * labels[:, None]) | fine-tune-bert
 any value passes     | check       | if not np.allclose | if False and np.allclose |
