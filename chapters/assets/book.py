@@ -167,14 +167,24 @@ def drop_scripts(app: Sphinx, page, template, context, doctree) -> None:
         context[key] = [item for item in context.get(key, []) if wanted(item)]
 
 
-# sphinx-proof and sphinx-exercise give every box the same ids, which nothing refers to.
-_REPEATED_ID = re.compile(r' id="(?:proof|exercise|solution)(?:-content)?"')
+# What extensions write that a page may not hold, and what stands there instead.
+_REPAIRS = [
+    # sphinx-proof and sphinx-exercise give every box the same ids, which nothing refers to
+    (re.compile(r' id="(?:proof|exercise|solution)(?:-content)?"'), ""),
+    # myst-nb's label of a folded cell hides the text of its summary from screen readers
+    (re.compile(r'(<summary[^>]*?) aria-label="Toggle hidden content"'), r"\1"),
+    # docutils 0.21 writes a deprecated role, inside a list that has other children too
+    (re.compile(r' role="doc-biblioentry"'), ""),
+    (re.compile(r'(<div )role="list" (class="citation-list")'), r"\1\2"),
+]
 
 
-def unique_ids(app: Sphinx, page, template, context, doctree) -> None:
-    """An id may stand once on a page."""
-    if context.get("body"):
-        context["body"] = _REPEATED_ID.sub("", context["body"])
+def repair(app: Sphinx, page, template, context, doctree) -> None:
+    """Mend the page's body: ids that repeat, labels and roles that shut readers out."""
+    if page == "404":
+        context["pagetitle"] = context["title"]  # the theme takes it from a source that 404 lacks
+    for pattern, instead in _REPAIRS if context.get("body") else ():
+        context["body"] = pattern.sub(instead, context["body"])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -188,5 +198,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-get-outdated", always_rebuilt)
     app.connect("doctree-read", anchor_cells)
     app.connect("html-page-context", drop_scripts, priority=900)
-    app.connect("html-page-context", unique_ids, priority=900)
+    app.connect("html-page-context", repair, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
