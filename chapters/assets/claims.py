@@ -162,10 +162,13 @@ def run_as_markdown(run: dict) -> list[str]:
     for name, values in run["metrics"].items():
         mean, sd = run["summary"][name]["mean"], run["summary"][name]["sd"]
         spread = "" if sd is None else f" ± {sd:.3f}"
-        each = ", ".join(f"{v:.3f}" for v in values)
-        lines.append(f"| {name.replace('_', ' ')} | {mean:.3f}{spread} | {each} |")
+        each = ", ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values)
+        label = name.replace("_", " ") + (", nats" if name.endswith("loss") else "")
+        label += " (counted from 0)" if name == "best_epoch" else ""
+        lines.append(f"| {label} | {mean:.3f}{spread} | {each} |")
     for name, value in run["baselines"].items():
-        lines.append(f"| baseline: {name.replace('_', ' ')} | {value:.3f} | |")
+        unit = ", nats" if name.endswith("loss") else ""
+        lines.append(f"| baseline: {name.replace('_', ' ')}{unit} | {value:.3f} | |")
     driver = "" if device["driver"] == "none" else f", driver {device['driver']}"
     about = {
         "device": f"{device['name']}{driver}, {device['threads']} thread(s)",
