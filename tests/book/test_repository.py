@@ -2,7 +2,6 @@
 
 import ast
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from tests import tree
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
@@ -30,14 +31,6 @@ COLAB = {
     "pandas": "2.2.3",
     "matplotlib": "3.10.0",
 }
-
-
-def tracked() -> list[Path]:
-    done = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    )
-    names = done.stdout.splitlines()
-    return [ROOT / n for n in names if (ROOT / n).is_file()]
 
 
 def test_pins_lie_inside_the_ranges():
@@ -73,7 +66,7 @@ def test_the_address_is_stated_once():
     assert config["html"]["baseurl"] == f"https://{owner}.github.io/{name}/"
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf8"))
     assert citation["repository-code"] == URL
-    for path in tracked():
+    for path in tree.files():
         if path.suffix not in {".md", ".py", ".yml", ".toml", ".ipynb", ".cff", ""}:
             continue
         text = path.read_text(encoding="utf8", errors="ignore")
@@ -90,7 +83,7 @@ def test_citation_version_is_the_package_version():
 
 
 def test_nothing_else_at_the_top():
-    top = {p.relative_to(ROOT).parts[0] for p in tracked()}
+    top = {p.relative_to(ROOT).parts[0] for p in tree.files()}
     allowed = {
         "README.md", "_config.yml", "_toc.yml", "requirements.txt", "pyproject.toml", "Makefile",
         "chapters", "kltools", "tests", "conftest.py", "CITATION.cff",
@@ -139,7 +132,7 @@ def test_every_file_of_the_order_exists():
 
 @pytest.mark.parametrize("word", ["TO" + "DO", "FIX" + "ME", "lorem" + " ipsum"])
 def test_nothing_is_left_for_later(word):
-    for path in tracked():
+    for path in tree.files():
         if path.suffix in {".py", ".md", ".ipynb", ".yml"}:
             assert word not in path.read_text(encoding="utf8", errors="ignore"), path
 

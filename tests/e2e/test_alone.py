@@ -12,6 +12,8 @@ import nbformat
 import notebook as author
 import pytest
 
+from tests import tree
+
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages")
 OURS = ("kltools", "__editable__", "pip", "distutils-precedence")
@@ -33,11 +35,7 @@ def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
 def published(tmp_path_factory) -> Path:
     """The working tree as a git repository: what the address would serve."""
     folder = tmp_path_factory.mktemp("published")
-    names = run("git", "ls-files", "-co", "--exclude-standard", cwd=ROOT).splitlines()
-    for name in names:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    tree.copy_to(folder)
     identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
     run("git", "init", "-q", "-b", "main", cwd=folder)
     run("git", "add", "-A", cwd=folder)

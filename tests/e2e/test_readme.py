@@ -2,11 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests import tree
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf8")
@@ -22,14 +23,7 @@ COMMANDS = [
 def copy(tmp_path_factory) -> Path:
     """The working tree beside the same environment, so that a command may write what it writes."""
     folder = tmp_path_factory.mktemp("readme") / "book"
-    folder.mkdir()
-    done = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    )
-    for name in done.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    tree.copy_to(folder)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder
 
