@@ -76,7 +76,18 @@ def logit_hessian(
     return torch.diag_embed(q * (g + 1)) - pair
 
 
-class ForwardKL(torch.autograd.Function):
+class _FromLogits(torch.autograd.Function):
+    """What both directions share: arguments (logp, logits), and what the backward pass needs."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Save the inputs: q is recomputed, so that the backward pass is differentiable."""
+        ctx.save_for_backward(*inputs)
+
+
+class ForwardKL(_FromLogits):
     """D(p‖softmax(z)) with the backward pass written by hand: g (q - p) for the logits z.
 
     ``ForwardKL.apply(logp, logits)``: log-probabilities and logits ``[..., V]`` to ``[...]`` nats.
@@ -85,17 +96,10 @@ class ForwardKL(torch.autograd.Function):
     Arguments are not checked; `kl_from_logits` does that.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(logp: Tensor, logits: Tensor) -> Tensor:
         """The value."""
         return kl(logp, logits.log_softmax(-1), check=False)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        """Save the inputs: q is recomputed, so that the backward pass is differentiable."""
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -109,23 +113,16 @@ class ForwardKL(torch.autograd.Function):
         return dlogp, g * logit_gradient(logp, logq, direction="forward", check=False)
 
 
-class ReverseKL(torch.autograd.Function):
+class ReverseKL(_FromLogits):
     """D(softmax(z)‖p) with the backward pass written by hand: g q (f - R) for the logits z.
 
     ``ReverseKL.apply(logp, logits)``: as `ForwardKL`; ``logp`` gets the gradient p - q.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(logp: Tensor, logits: Tensor) -> Tensor:
         """The value."""
         return kl(logits.log_softmax(-1), logp, check=False)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        """Save the inputs: q is recomputed, so that the backward pass is differentiable."""
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor]:
