@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def use() -> None:
     )
 
 
-def show(fig: Any, alt: str, *, digits: int = 3) -> None:
+def show(fig: Any, alt: str, *, digits: int = 3, component: str | None = None) -> None:
     """Display ``fig`` with its text alternative, and close it.
 
     Args:
@@ -59,18 +60,34 @@ def show(fig: Any, alt: str, *, digits: int = 3) -> None:
         alt: what is seen, in one or two sentences: it is read aloud and compared in CI.
         digits: significant digits of the digest. An artist with gid ``"noise"`` (a curve at
             rounding level) contributes its size only.
+        component: the name of a web component in ``kltools/components``. Where scripts run, it
+            takes the place of ``fig`` and lets the reader move what the figure shows; elsewhere
+            (paper, no JavaScript) the figure stays.
 
     Raises:
-        ValueError: ``alt`` is too short to say what is seen.
+        ValueError: ``alt`` is too short to say what is seen, or there is no such component.
     """
     if len(alt.split()) < 6:
         raise ValueError(f"alt: expected a sentence that says what is seen, got {alt!r}")
     from IPython.display import display
     from matplotlib import pyplot as plt
 
-    bundle = {"text/html": svg(fig, alt), "text/plain": f"{alt}\n{digest(fig, digits=digits)}"}
+    picture = svg(fig, alt)
+    if component is not None:
+        picture = f"<kl-{component}>{picture}</kl-{component}>\n{script(component)}"
+    bundle = {"text/html": picture, "text/plain": f"{alt}\n{digest(fig, digits=digits)}"}
     plt.close(fig)
     display(bundle, raw=True)
+
+
+def script(component: str) -> str:
+    """The ``<script>`` that defines the element ``<kl-component>``; no other file is needed."""
+    path = Path(__file__).with_name("components") / f"{component}.js"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.js"))
+        raise ValueError(f"component: expected one of {known}, got {component!r}")
+    source = path.read_text(encoding="utf8")
+    return f'<script data-component="{component}">\n{source}</script>'
 
 
 def svg(fig: Any, alt: str) -> str:

@@ -1,5 +1,6 @@
-"""Paths that every test shares; the environment itself is set in the conftest above."""
+"""What every test shares: paths, the browser, and a plain word about what was not checked."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,3 +13,36 @@ sys.path.insert(0, str(ROOT / "chapters" / "assets"))  # the book's own reader o
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium; without one the test is skipped, and the last lines say so."""
+    from tests import browser as chrome
+
+    if chrome.chromium() is None:
+        pytest.skip("no Chromium or Chrome is installed (Debian: apt-get install chromium)")
+    with chrome.launch() as launched:
+        yield launched
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:
+    """After the report: each reason for which something was not checked, and how often."""
+    reasons: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    for reason, tests in reasons.items():
+        files = sorted({name.split("::")[0] for name in tests})
+        terminalreporter.write_line(f"NOT CHECKED, {len(tests)} tests: {reason}", yellow=True)
+        terminalreporter.write_line(f"  they are in {', '.join(files)}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """In CI nothing may be skipped: KLTOOLS_NO_SKIP=1 turns a skip into a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("KLTOOLS_NO_SKIP") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which KLTOOLS_NO_SKIP=1 forbids: {report.longrepr}"
