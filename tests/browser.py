@@ -43,18 +43,38 @@ def launch() -> Iterator:
         browser.close()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _Pages(SimpleHTTPRequestHandler):
+    """What GitHub Pages does: the book below its path, and 404.html for what is not there."""
+
+    prefix = "/"
+
+    def translate_path(self, path: str) -> str:
+        """Drop the path below which the book is published."""
+        inside = "/" + path.removeprefix(self.prefix) if path.startswith(self.prefix) else "/-"
+        return super().translate_path(inside)
+
+    def send_error(self, code, message=None, explain=None) -> None:
+        """Answer with the book's own page."""
+        page = Path(self.directory) / "404.html"
+        body = page.read_bytes() if page.exists() else b"not found"
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def log_message(self, *args) -> None:
         """Say nothing."""
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """The address of a loopback server for ``folder``."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+def serve(folder: Path, prefix: str = "/") -> Iterator[str]:
+    """The address of a loopback server for ``folder``, which appears below ``prefix``."""
+    handler = type("Pages", (_Pages,), {"prefix": prefix})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield f"http://127.0.0.1:{server.server_port}{prefix}"
     finally:
         server.shutdown()
         server.server_close()

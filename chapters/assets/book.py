@@ -13,10 +13,13 @@ import importlib.util
 import json
 import os
 import re
+import unicodedata
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import claims
+import publish
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -53,10 +56,46 @@ def mathml(tex: str, display: bool, where: nodes.Node) -> str:
     global _engine
     _engine = _engine or _katex()
     try:
-        return _engine.call("render", tex, display)
+        formula = _engine.call("render", tex, display)
     except JSEvalException as e:
         logger.warning("KaTeX refuses %r: %s", tex, str(e).split("\n")[0], location=where)
         return ""
+    formula = formula.removeprefix('<span class="katex">').removesuffix("</span>")
+    formula = re.sub(r"<annotation.*?</annotation>|</?semantics>", "", formula, flags=re.S)
+    formula = formula.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
+    for pattern, instead in _SPACING:
+        formula = pattern.sub(instead, formula)
+    return re.sub(r'<(m[in]) mathvariant="([a-z-]+)">([^<]*)</m[in]>', _letters, formula)
+
+
+# KaTeX leaves the spaces around names of functions, and the sign of a number, to its HTML output.
+_THIN, _APPLY = '<mspace width="0.1667em"/>', "<mo>\u2061</mo>"
+_NUMBER_OR_NAME = r"</m(?:n|i|su[bp]|subsup|frac)>|[)\]}]</mo>"
+_SPACING = [
+    (re.compile(rf"(</mi>{_APPLY})(?!<mo[^>]*>[(\[{{])"), rf"\1{_THIN}"),
+    (re.compile(rf"({_NUMBER_OR_NAME})(?=<mi>\w\w+</mi>{_APPLY})"), rf"\1{_THIN}"),
+    (
+        re.compile(r"(<mo[^>]*>[=<>≤≥≈≠→∥(\[{,;∼∈]</mo>)<mo>([−+±])</mo>"),
+        r'\1<mo form="prefix">\2</mo>',
+    ),
+]
+
+
+def _letters(m: re.Match) -> str:
+    """Styled letters as characters of their own: browsers heed no ``mathvariant`` but normal."""
+    if m[2] == "normal":
+        return m[0]
+    style = m[2].upper().replace("BOLD-", "BOLD ")
+    out = ""
+    for c in unescape(m[3]):
+        kind = (
+            f"DIGIT {unicodedata.name(c).split()[-1]}"
+            if c.isdigit()
+            else (f"{'CAPITAL' if c.isupper() else 'SMALL'} {unicodedata.name(c).split()[-1]}")
+        )
+        names = (f"MATHEMATICAL {style} {kind}", f"{style} {kind}")
+        out += next((u for n in names if (u := publish.named(n, ""))), c)
+    return f"<{m[1]}>{out}</{m[1]}>"
 
 
 def visit_inline(self, node: nodes.math) -> None:
@@ -70,8 +109,7 @@ def visit_block(self, node: nodes.math_block) -> None:
     tex = node.astext()
     if r"\\" in tex and r"\begin" not in tex:  # Sphinx's own rule: lines without an environment
         tex = rf"\begin{{split}}{tex}\end{{split}}"
-    # a wide formula scrolls in its own box, so the box must be reachable by keyboard
-    self.body.append(self.starttag(node, "div", CLASS="math", tabindex="0"))
+    self.body.append(self.starttag(node, "div", CLASS="math"))
     if node["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
         self.add_permalink_ref(node, "Link to this equation")
@@ -158,38 +196,6 @@ def always_rebuilt(app: Sphinx, env, added, changed, removed) -> list[str]:
     return ["chapters/back/references"]
 
 
-def drop_scripts(app: Sphinx, page, template, context, doctree) -> None:
-    """No script for MathJax (nothing to typeset) or thebe (it emits a syntax error)."""
-    unwanted = ("mathjax", "thebe")
-
-    def wanted(item) -> bool:
-        text = f"{getattr(item, 'filename', item)} {getattr(item, 'attributes', '')}".lower()
-        return not any(word in text for word in unwanted)
-
-    for key in ("script_files", "css_files"):
-        context[key] = [item for item in context.get(key, []) if wanted(item)]
-
-
-# What extensions write that a page may not hold, and what stands there instead.
-_REPAIRS = [
-    # sphinx-proof and sphinx-exercise give every box the same ids, which nothing refers to
-    (re.compile(r' id="(?:proof|exercise|solution)(?:-content)?"'), ""),
-    # myst-nb's label of a folded cell hides the text of its summary from screen readers
-    (re.compile(r'(<summary[^>]*?) aria-label="Toggle hidden content"'), r"\1"),
-    # docutils 0.21 writes a deprecated role, inside a list that has other children too
-    (re.compile(r' role="doc-biblioentry"'), ""),
-    (re.compile(r'(<div )role="list" (class="citation-list")'), r"\1\2"),
-]
-
-
-def repair(app: Sphinx, page, template, context, doctree) -> None:
-    """Mend the page's body: ids that repeat, labels and roles that shut readers out."""
-    if page == "404":
-        context["pagetitle"] = context["title"]  # the theme takes it from a source that 404 lacks
-    for pattern, instead in _REPAIRS if context.get("body") else ():
-        context["body"] = pattern.sub(instead, context["body"])
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything with Sphinx."""
     app.add_html_math_renderer(
@@ -200,6 +206,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", follow_fork)
     app.connect("env-get-outdated", always_rebuilt)
     app.connect("doctree-read", anchor_cells)
-    app.connect("html-page-context", drop_scripts, priority=900)
-    app.connect("html-page-context", repair, priority=900)
+    app.connect("html-page-context", publish.context, priority=900)
+    app.connect("build-finished", publish.write_files, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

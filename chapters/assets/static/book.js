@@ -1,0 +1,105 @@
+// What a page does by itself: theme, copy buttons, search dialog. Everything reads without it.
+"use strict";
+(() => {
+const root = document.documentElement, base = root.dataset.root;
+root.classList.add("scripted");
+
+// ---- theme: system → light → dark
+const modes = ["", "light", "dark"], button = document.querySelector(".theme-button");
+const name = () => { button.ariaLabel = button.title = `Theme: ${root.dataset.theme || "system"}`; };
+button.onclick = () => {
+  root.dataset.theme = modes[(modes.indexOf(root.dataset.theme) + 1) % 3];
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* no storage: for this page only */ }
+  name();
+};
+name();
+
+// ---- copy buttons
+const said = document.body.appendChild(Object.assign(document.createElement("p"), {className: "unseen", role: "status"}));
+for (const box of document.querySelectorAll(".cell_input .highlight, .highlight-sh .highlight, .highlight-bash .highlight")) {
+  const copy = Object.assign(document.createElement("button"), {type: "button", className: "copy", textContent: "Copy", ariaLabel: "Copy code"});
+  copy.onclick = async () => {
+    const text = box.querySelector("pre").textContent.replace(/\n$/, "");
+    try { await navigator.clipboard.writeText(text); } catch { // no clipboard from file:// in some browsers
+      const area = document.body.appendChild(Object.assign(document.createElement("textarea"), {value: text}));
+      area.select(); document.execCommand("copy"); area.remove();
+    }
+    copy.textContent = "Copied"; said.textContent = "Code copied";
+    setTimeout(() => { copy.textContent = "Copy"; said.textContent = ""; }, 2000);
+  };
+  box.append(copy);
+}
+
+// ---- a box that scrolls sideways can be reached by keyboard; one that does not is no stop
+const mark = box => box.scrollWidth > box.clientWidth + 1 ? box.tabIndex = 0 : box.removeAttribute("tabindex");
+const boxes = document.querySelectorAll("pre, div.math, .cell_output, .pst-scrollable-table-container");
+const sizes = new ResizeObserver(changes => changes.forEach(c => mark(c.target))); // also when unfolded
+boxes.forEach(box => sizes.observe(box));
+document.fonts.ready.then(() => boxes.forEach(mark));
+
+// ---- the place on the page, in the list of sections
+const entries = new Map([...document.querySelectorAll("#page-contents a")].map(a => [decodeURIComponent(a.hash.slice(1)), a]));
+if (entries.size) {
+  const seen = new Set();
+  const watch = new IntersectionObserver(changes => {
+    for (const c of changes) c.isIntersecting ? seen.add(c.target.id) : seen.delete(c.target.id);
+    const last = [...entries.keys()].filter(id => seen.has(id)).pop();
+    for (const [id, a] of entries) id === last ? a.setAttribute("aria-current", "true") : a.removeAttribute("aria-current");
+  }, {rootMargin: "-80px 0px -60% 0px"});
+  for (const id of entries.keys()) { const s = document.getElementById(id); if (s) watch.observe(s); }
+}
+for (const list of document.querySelectorAll("nav[popover]")) // a link inside the page closes the list
+  list.addEventListener("click", e => { if (e.target.closest("a") && list.matches(":popover-open")) list.hidePopover(); });
+
+// ---- search: the index and the code are loaded when somebody searches
+const load = file => new Promise((done, fail) => {
+  document.head.append(Object.assign(document.createElement("script"), {src: `${base}_static/${file}`, onload: done, onerror: fail}));
+});
+let ready;
+const prepare = () => ready ??= load("search-index.js").then(() => load("search.js"));
+const attach = async form => {
+  const input = form.querySelector("input"), list = form.querySelector("ol"), status = form.querySelector("[role=status]");
+  await prepare();
+  const show = () => {
+    const found = klSearch(input.value);
+    list.replaceChildren(...found.slice(0, 30).map(hit => {
+      const item = document.createElement("li"), a = item.appendChild(document.createElement("a"));
+      a.href = base + hit.url; a.textContent = hit.title;
+      if (hit.section) item.append(Object.assign(document.createElement("span"), {className: "where", textContent: hit.chapter}));
+      const p = item.appendChild(document.createElement("p"));
+      for (const [i, piece] of hit.excerpt.entries()) p.append(i % 2 ? Object.assign(document.createElement("mark"), {textContent: piece}) : piece);
+      return item;
+    }));
+    status.textContent = !input.value.trim() ? "" : found.length === 1 ? "1 place found" : `${found.length} places found`;
+  };
+  input.addEventListener("input", show);
+  show();
+};
+
+const page = document.querySelector("main form.search");
+if (page) {
+  page.querySelector("input").value = new URLSearchParams(location.search).get("q") ?? "";
+  page.addEventListener("submit", e => e.preventDefault());
+  attach(page);
+}
+const dialog = document.createElement("dialog");
+dialog.id = "search";
+dialog.setAttribute("aria-label", "Search");
+dialog.innerHTML = `<form class="search" role="search"><label for="q">Search the book</label>
+<input id="q" type="search" autocomplete="off"><button type="button" class="close">Close</button>
+<p role="status" aria-live="polite"></p><ol></ol></form>`;
+document.body.append(dialog);
+const form = dialog.querySelector("form"), field = dialog.querySelector("input");
+field.addEventListener("keydown", e => { if (e.key === "Escape") dialog.close(); }); // Chromium only empties the field
+form.addEventListener("submit", e => { e.preventDefault(); dialog.querySelector("ol a")?.click(); });
+dialog.querySelector(".close").onclick = () => dialog.close();
+dialog.addEventListener("click", e => { if (e.target === dialog || e.target.closest("li a")) dialog.close(); });
+let attached;
+const open = e => { e.preventDefault(); dialog.showModal(); field.select(); attached ??= attach(form); };
+document.querySelector(".search-link").addEventListener("click", e => { if (!e.ctrlKey && !e.metaKey) open(e); });
+document.addEventListener("keydown", e => {
+  const typing = e.target.closest?.("input, textarea, select, [contenteditable]");
+  if (dialog.open || page) return;
+  if (e.key.toLowerCase() === "k" && (e.ctrlKey || e.metaKey) || e.key === "/" && !typing && !e.ctrlKey && !e.metaKey && !e.altKey) open(e);
+});
+})();

@@ -1,0 +1,304 @@
+"""Every published page in a real browser: nobody shut out, nothing fetched, light, at any width."""
+
+import gzip
+import statistics
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from tests import browser as chrome
+
+SITE = chrome.SITE
+PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
+PAGES = [p for p in PAGES if "http-equiv" not in (SITE / p).read_text(encoding="utf8")[:400]]
+PREFIX = urlsplit(yaml.safe_load((chrome.ROOT / "_config.yml").read_text())["html"]["baseurl"]).path
+CHAPTERS = [p for p in PAGES if (SITE / "_sources" / p).with_suffix(".ipynb").exists()]
+MODES = {
+    "light": {"viewport": chrome.DESK, "color_scheme": "light"},
+    "dark": {"viewport": chrome.DESK, "color_scheme": "dark"},
+    "phone": {"viewport": chrome.PHONE, "color_scheme": "light", "is_mobile": True},
+    "phone-dark": {"viewport": chrome.PHONE, "color_scheme": "dark", "is_mobile": True},
+}
+TEXT = {".html", ".js", ".css", ".svg", ".json", ".txt", ".xml"}
+
+
+@pytest.fixture(scope="module")
+def site():
+    assert PAGES, "no built book: run `make book`"
+    with chrome.serve(SITE, PREFIX) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """Open a page in a mode; whatever goes wrong on it fails the test at its end."""
+    wrong, contexts = [], []
+
+    def open_(name: str, mode: str = "light", base: str | None = None, **more):
+        context = browser.new_context(**{**MODES[mode], **more}, reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda e: wrong.append(f"{name}: {e}"))
+        page.on(
+            "console",
+            lambda m: wrong.append(f"{name}: {m.text}") if m.type in ("error", "warning") else None,
+        )
+        page.on("requestfailed", lambda r: wrong.append(f"{name}: {r.url} failed"))
+        page.goto(f"{base or site}{name}", wait_until="load")
+        page.evaluate("document.fonts.ready.then(() => 1)")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+# Contrast depends on colors and sizes alone, and a chapter has ten thousand pieces of text: keep
+# the first two that look the same and remove the rest, so that axe measures looks, not words.
+ONE_OF_EACH_LOOK = """() => { const looks = new Map(), papers = new Map();
+  const paper = e => { if (!e) return '';
+    if (!papers.has(e)) { const c = getComputedStyle(e);
+      const own = c.backgroundColor === 'rgba(0, 0, 0, 0)' && c.backgroundImage === 'none' ? ''
+        : c.backgroundColor + c.backgroundImage + '|';
+      papers.set(e, own + (c.opacity === '1' ? '' : c.opacity + '|') + paper(e.parentElement)); }
+    return papers.get(e); };
+  const again = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+    const c = getComputedStyle(e);
+    const look = [c.color, c.fill, c.fontSize, c.fontWeight, c.visibility, paper(e)].join();
+    looks.set(look, (looks.get(look) ?? 0) + 1);
+    if (looks.get(look) > 2) again.push(e);
+  }
+  again.filter(e => !e.firstElementChild).forEach(e => e.remove());
+  document.querySelectorAll('math, svg').forEach(e => e.textContent.trim() || e.remove());
+  return looks.size; }"""
+
+
+def axe(page, options: dict) -> list[str]:
+    """What axe finds, each with the first element that it finds it on."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={**options, "resultTypes": ["violations"]}).response
+    return [
+        f"{v['id']} ({len(v['nodes'])}): {v['nodes'][0]['target']} {v['nodes'][0]['html'][:160]}"
+        for v in found["violations"]
+    ]
+
+
+def barriers(page) -> list[str]:
+    """Every rule of axe but contrast."""
+    return axe(page, {"rules": {"color-contrast": {"enabled": False}}})
+
+
+def low_contrast(page) -> list[str]:
+    """The rule that remains; it uses the page up."""
+    assert page.evaluate(ONE_OF_EACH_LOOK) > 1
+    return axe(page, {"runOnly": ["color-contrast"]})
+
+
+# ---------------------------------------------------------------- nobody is shut out
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", PAGES)
+def test_no_barrier_and_no_sideways_scroll(open_page, name, mode):
+    page = open_page(name, mode)
+    if mode == "light":
+        assert barriers(page) == []
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.wait_for_timeout(100)  # boxes that scroll become stops of the keyboard
+    assert barriers(page) == [], "with everything unfolded"
+    wide = page.evaluate(
+        "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert wide <= 0, f"{wide} px wider than the window"
+    assert low_contrast(page) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["index.html", CHAPTERS[0] if CHAPTERS else "", "search.html"])
+def test_no_barrier_with_lists_and_search_open(open_page, name, mode):
+    page = open_page(name, mode)
+    for label in ("Contents of the book", "On this page"):
+        button = page.get_by_role("button", name=label)
+        if button.is_visible():
+            button.click()
+            assert page.get_by_role("navigation", name=label).is_visible()
+            assert barriers(page) == [], label
+            page.keyboard.press("Escape")
+            assert not page.get_by_role("navigation", name=label).is_visible()
+    if name == "search.html":
+        page.fill("#query", "entropy")
+    else:
+        page.keyboard.press("Control+k")
+        page.fill("dialog#search input", "entropy")
+    page.wait_for_selector("ol li mark")
+    assert barriers(page) == [], "search"
+    assert low_contrast(page) == [], "search"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_keyboard_reaches_everything_and_leaves_it(open_page, name):
+    page = open_page(name)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.evaluate(
+        """() => { let n = 0; window.at = () => {
+            const e = document.activeElement;
+            if (!e || e === document.body) return null;
+            e.dataset.stop ??= n++;
+            const c = getComputedStyle(e), b = e.getBoundingClientRect();
+            return {stop: +e.dataset.stop, name: (e.ariaLabel || e.textContent).trim().slice(0, 40),
+              ring: c.outlineStyle !== 'none' && parseFloat(c.outlineWidth) >= 2,
+              seen: b.width > 0 && b.height > 0, tag: e.tagName};
+        }; }"""
+    )
+    stops = []
+    for _ in range(600):
+        page.keyboard.press("Tab")
+        at = page.evaluate("at()")
+        if at is None or (stops and at["stop"] == 0):  # out of the page, or around
+            break
+        assert at["stop"] == len(stops), f"trapped, or back, at {at}"
+        assert at["ring"], f"no visible focus: {at}"
+        assert at["seen"], f"focus on something invisible: {at}"
+        stops.append(at)
+    else:
+        pytest.fail("the keyboard does not leave the page")
+    assert stops[0]["name"] == "Skip to main content"
+    page.focus(".skip-link")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main-content"
+
+
+# ---------------------------------------------------------------- light, still, self-contained
+
+
+def weight(name: str, responses: list) -> int:
+    """Bytes that a server with gzip sends for a page."""
+    total = 0
+    for response in responses:
+        path = Path(urlsplit(response.url).path)
+        body = response.body()
+        total += len(gzip.compress(body, 6)) if path.suffix in TEXT else len(body)
+    return total
+
+
+@pytest.fixture(scope="module")
+def loads(browser, site):
+    """For each page: its bytes, requests, foreign hosts and layout shift, read from top to end."""
+    measured = {}
+    for name in PAGES:
+        context = browser.new_context(**MODES["phone"])
+        page = context.new_page()
+        responses = []
+        page.on("response", responses.append)
+        page.add_init_script(
+            "window.shift = 0; new PerformanceObserver(l => l.getEntries().forEach(e => {"
+            " if (!e.hadRecentInput) shift += e.value }))"
+            ".observe({type: 'layout-shift', buffered: true})"
+        )
+        page.goto(site + name, wait_until="load")
+        page.evaluate("document.fonts.ready.then(() => 1)")
+        height = page.evaluate("document.documentElement.scrollHeight")
+        for y in range(0, height, 2000):
+            page.evaluate(f"scrollTo(0, {y})")
+        page.wait_for_timeout(300)
+        hosts = {urlsplit(r.url).netloc for r in responses} - {urlsplit(site).netloc, ""}
+        missing = [r.url for r in responses if r.status >= 400]
+        measured[name] = {
+            "bytes": weight(name, responses), "requests": len(responses), "hosts": hosts,
+            "missing": missing, "shift": page.evaluate("shift"),
+        }  # fmt: skip
+        context.close()
+    return measured
+
+
+def test_pages_are_light(loads):
+    sizes = {name: m["bytes"] for name, m in loads.items()}
+    assert statistics.median(sizes.values()) <= 150_000, sizes
+    assert max(sizes.values()) <= 400_000, sizes
+
+
+def test_pages_ask_for_little_and_only_from_their_own_host(loads):
+    for name, m in loads.items():
+        assert not m["missing"], name
+        assert not m["hosts"], name
+        assert m["requests"] <= 30, name
+
+
+def test_nothing_moves_while_a_page_loads(loads):
+    shifts = {name: round(m["shift"], 4) for name, m in loads.items() if m["shift"] > 0.02}
+    assert not shifts
+
+
+# ---------------------------------------------------------------- without a server, without a net
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_works_from_a_folder_without_a_network(open_page, name):
+    if name == "404.html":
+        return  # only a server shows it, under an address that is not there
+    page = open_page(name, base=SITE.as_uri() + "/", offline=True)
+    formulas = page.locator("math")
+    if formulas.count():
+        assert formulas.first.bounding_box()["width"] > 0
+    button = page.get_by_role("button", name="Theme")
+    papers = set()
+    for _ in range(3):
+        button.click()
+        papers.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(papers) == 2
+    if name != "search.html":
+        page.keyboard.press("/")
+        page.fill("dialog#search input", "Pinsker" if name == "" else "divergence")
+        page.wait_for_selector("dialog#search li a")
+        page.keyboard.press("Escape")
+        assert not page.locator("dialog#search").is_visible()
+
+
+def test_theme_is_kept_and_follows_the_system(open_page):
+    page = open_page("index.html", "dark")
+
+    def paper():
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    dark = paper()
+    page.emulate_media(color_scheme="light")
+    light = paper()
+    assert dark != light
+    button = page.get_by_role("button", name="Theme")
+    button.click()
+    button.click()
+    assert button.get_attribute("aria-label") == "Theme: dark" and paper() == dark
+    page.reload()
+    assert paper() == dark
+
+
+def test_code_is_copied_as_it_stands(open_page):
+    page = open_page(CHAPTERS[0])
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    box = page.locator(".cell_input .highlight").nth(1)
+    box.hover()
+    box.get_by_role("button", name="Copy").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied and copied == box.locator("pre").inner_text().rstrip("\n")
+
+
+def test_everything_reads_without_javascript(browser, site):
+    context = browser.new_context(**MODES["phone"], java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site + CHAPTERS[0])
+    page.get_by_role("button", name="Contents of the book").click()
+    assert page.get_by_role("navigation", name="Contents of the book").is_visible()
+    page.keyboard.press("Escape")
+    assert page.locator("math").count() and page.locator("svg.kl-figure").count()
+    assert not page.get_by_role("button", name="Theme").is_visible()  # it could do nothing
+    solution = page.locator("details.solution").first
+    solution.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert solution.get_attribute("open") is not None
+    context.close()
