@@ -14,6 +14,7 @@ import json
 import os
 import re
 import unicodedata
+import xml.etree.ElementTree as ET
 from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -98,9 +99,36 @@ def _letters(m: re.Match) -> str:
     return f"<{m[1]}>{out}</{m[1]}>"
 
 
+_RELATIONS, _SIGNS = set("=<>≤≥≈≠→⇒⇔∼∈⊂⊆∝≡:,;"), set("+−±·×/")
+
+
+def breakable(formula: str, most: int = 16) -> str:
+    """A long inline formula as pieces between which a line may end: browsers break no <math>."""
+    row = ET.fromstring(formula)[0] if formula else ET.Element("mrow")
+    if row.tag != "mrow" or len("".join(row.itertext())) <= most:
+        return formula
+    pieces, length, depth = [ET.Element("mrow")], 0, 0
+    for k, part in enumerate(row):
+        pieces[-1].append(part)
+        text = "".join(part.itertext())
+        length += len(text)
+        if part.tag == "mo":
+            depth += (text in "([{") - (text in ")]}")
+        ends = text in _RELATIONS or (text in _SIGNS and length > most)
+        if part.tag == "mo" and ends and (depth == 0 or length > most) and 0 < k < len(row) - 1:
+            if text in _SIGNS and part.get("form") != "prefix":
+                part.set("form", "infix")  # at the end of a row it would lose its spaces
+            if part.get("form") != "prefix":
+                pieces.append(ET.Element("mrow"))
+                length = 0
+    done = [ET.tostring(piece, encoding="unicode") for piece in pieces]
+    return "<wbr>".join(f"<math>{piece}</math>" for piece in done)
+
+
 def visit_inline(self, node: nodes.math) -> None:
     """Write an inline formula."""
-    self.body.append(f'<span class="math">{mathml(node.astext(), False, node)}</span>')
+    formula = breakable(mathml(node.astext(), False, node))
+    self.body.append(f'<span class="math">{formula}</span>')
     raise nodes.SkipNode
 
 
@@ -201,6 +229,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer(
         "katex_at_build", inline_renderers=(visit_inline, None), block_renderers=(visit_block, None)
     )
+    app.add_config_value("book_assets", publish.fingerprint(), "html")  # they changed: write anew
     app.add_directive("claims", Claims)
     app.add_directive("runs", Runs)
     app.connect("config-inited", follow_fork)

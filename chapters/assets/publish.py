@@ -4,6 +4,7 @@ The page itself is ``templates/layout.html``: it loads one style sheet and one s
 book's own, so nothing of a theme has to be trimmed, and no page asks another host for anything.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -19,7 +20,17 @@ from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "chapters" / "runs" / "notebooks"
+COMPONENTS = ROOT / "kltools" / "components"
+FILES = {"search-index.js", "math.woff2", "card.png", "favicon.svg"}  # made when the book is built
 COLAB = "https://colab.research.google.com/github"
+
+
+def fingerprint() -> str:
+    """Changes with whatever the pages are made with, so that Sphinx writes them anew."""
+    files = [p for p in (ROOT / "chapters" / "assets").rglob("*") if p.suffix in {".py", ".html"}]
+    files += [*COMPONENTS.glob("*.js"), *RUNS.glob("*.json")]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(files))).hexdigest()[:16]
+
 
 # ---------------------------------------------------------------- facts of a page
 
@@ -359,7 +370,7 @@ def write_files(app: Sphinx, error: Exception | None) -> None:
     )
     css = (ROOT / "chapters/assets/static/book.css").read_text(encoding="utf8")
     (static / "book.css").write_text(f"{css}\n{font}\n{token_styles()[0]}\n", encoding="utf8")
-    for script in (ROOT / "kltools" / "components").glob("*.js"):
+    for script in COMPONENTS.glob("*.js"):
         shutil.copy(script, static)
     shutil.copy(ROOT / ".github" / "page.png", static / "card.png")
     found = sorted(app.env.found_docs)
@@ -369,9 +380,11 @@ def write_files(app: Sphinx, error: Exception | None) -> None:
     index = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
     (static / "search-index.js").write_text(f"const klIndex = {index};\n", encoding="utf8")
     write_front_page(out, app.config.root_doc)
-    for unused in ("scripts", "styles", "vendor", "locales", "images", "sbt-webpack-macros.html"):
-        path = static / unused  # the theme copies its own files; no page of ours asks for them
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    keep = {p.name for p in (ROOT / "chapters/assets/static").iterdir()} | FILES
+    keep |= {script.name for script in COMPONENTS.glob("*.js")}
+    for path in static.iterdir():  # the theme and its extensions copy theirs; no page loads them
+        if path.name not in keep:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_front_page(out: Path, root_doc: str) -> None:

@@ -177,7 +177,7 @@ def test_keyboard_reaches_everything_and_leaves_it(open_page, name):
 # ---------------------------------------------------------------- light, still, self-contained
 
 
-def weight(name: str, responses: list) -> int:
+def weight(responses: list) -> int:
     """Bytes that a server with gzip sends for a page."""
     total = 0
     for response in responses:
@@ -187,34 +187,37 @@ def weight(name: str, responses: list) -> int:
     return total
 
 
-@pytest.fixture(scope="module")
-def loads(browser, site):
-    """For each page: its bytes, requests, foreign hosts and layout shift, read from top to end."""
-    measured = {}
-    for name in PAGES:
-        context = browser.new_context(**MODES["phone"])
-        page = context.new_page()
-        responses = []
-        page.on("response", responses.append)
-        page.add_init_script(
-            "window.shift = 0; new PerformanceObserver(l => l.getEntries().forEach(e => {"
-            " if (!e.hadRecentInput) shift += e.value }))"
-            ".observe({type: 'layout-shift', buffered: true})"
-        )
-        page.goto(site + name, wait_until="load")
-        page.evaluate("document.fonts.ready.then(() => 1)")
-        height = page.evaluate("document.documentElement.scrollHeight")
-        for y in range(0, height, 2000):
-            page.evaluate(f"scrollTo(0, {y})")
-        page.wait_for_timeout(300)
-        hosts = {urlsplit(r.url).netloc for r in responses} - {urlsplit(site).netloc, ""}
-        missing = [r.url for r in responses if r.status >= 400]
-        measured[name] = {
-            "bytes": weight(name, responses), "requests": len(responses), "hosts": hosts,
-            "missing": missing, "shift": page.evaluate("shift"),
-        }  # fmt: skip
-        context.close()
+WATCH_SHIFTS = """window.shift = 0; new PerformanceObserver(list => list.getEntries()
+  .forEach(e => { if (!e.hadRecentInput) shift += e.value }))
+  .observe({type: 'layout-shift', buffered: true})"""
+
+
+def load(browser, site: str, name: str) -> dict:
+    """Bytes, requests, foreign hosts and layout shift of a page that is read from top to end."""
+    context = browser.new_context(**MODES["phone"])
+    page = context.new_page()
+    responses: list = []
+    page.on("response", lambda response: responses.append(response))
+    page.add_init_script(WATCH_SHIFTS)
+    page.goto(site + name, wait_until="load")
+    page.evaluate("document.fonts.ready.then(() => 1)")
+    for y in range(0, page.evaluate("document.documentElement.scrollHeight"), 2000):
+        page.evaluate(f"scrollTo(0, {y})")
+    page.wait_for_timeout(300)
+    measured = {
+        "bytes": weight(responses),
+        "requests": len(responses),
+        "hosts": {urlsplit(r.url).netloc for r in responses} - {urlsplit(site).netloc, ""},
+        "missing": [r.url for r in responses if r.status >= 400],
+        "shift": page.evaluate("shift"),
+    }
+    context.close()
     return measured
+
+
+@pytest.fixture(scope="module")
+def loads(browser, site) -> dict[str, dict]:
+    return {name: load(browser, site, name) for name in PAGES}
 
 
 def test_pages_are_light(loads):
