@@ -43,8 +43,9 @@ class Chapter(NamedTuple):
 
 
 class Book(NamedTuple):
-    """What is printed, and the address where it is published."""
+    """What is printed, the folder where it is built, and the address where it is published."""
 
+    site: Path
     title: str
     base: str
     sheets: list[str]
@@ -114,7 +115,7 @@ def read(site: Path) -> Book:
         chapters.append(Chapter(part, slug(page), article.h1.get_text(), article))
     sheets = [urljoin(urls[0], e["href"]) for e in soups[0].select("link[rel=stylesheet]")]
     base = urls[0].removesuffix(f"{toc[0][1]}.html")
-    return Book(chapters[0].title, base, sheets, chapters)
+    return Book(site, chapters[0].title, base, sheets, chapters)
 
 
 def front(book: Book, pages: dict[str, int]) -> str:
@@ -153,15 +154,15 @@ def document(book: Book, pages: dict[str, int]) -> str:
     return f"{start}<head>{head}</head><body>{front(book, pages)}{body}</body></html>"
 
 
-def load(page: Page, site: Path, book: Book, pages: dict[str, int]) -> None:
-    """Show the book as it will be on paper; style sheets and images come from ``site`` alone."""
+def load(page: Page, book: Book, pages: dict[str, int]) -> None:
+    """Show the book as it will be on paper; what it needs comes from the built pages alone."""
 
     def answer(route: Route) -> None:
         path = unquote(urlsplit(route.request.url.removeprefix(book.base)).path)
         if route.request.url == f"{book.base}book":
             route.fulfill(body=document(book, pages), content_type="text/html; charset=utf-8")
-        elif route.request.url.startswith(book.base) and (site / path).is_file():
-            route.fulfill(path=site / path)
+        elif route.request.url.startswith(book.base) and (book.site / path).is_file():
+            route.fulfill(path=book.site / path)
         else:
             route.abort()
 
@@ -171,12 +172,12 @@ def load(page: Page, site: Path, book: Book, pages: dict[str, int]) -> None:
     page.evaluate(FIT)
 
 
-def build(browser: Browser, site: Path, target: Path) -> None:
-    """Print the book that is built in ``site`` to ``target``, until its page numbers hold."""
-    book, pages = read(site), dict[str, int]()
+def build(browser: Browser, book: Book, target: Path) -> None:
+    """Print the book to ``target``, again and again until its page numbers hold."""
+    pages: dict[str, int] = {}
     for _ in range(4):
         page = browser.new_page(viewport=TEXT)
-        load(page, site, book, pages)
+        load(page, book, pages)
         page.pdf(path=target, format="A4", print_background=True, tagged=True, outline=True,
                  prefer_css_page_size=True)  # fmt: skip
         page.close()
@@ -194,5 +195,5 @@ if __name__ == "__main__":
         sys.exit("no Chromium or Chrome is installed (Debian: apt-get install chromium)")
     pdf = ROOT / "_build" / "book.pdf"
     with chrome.launch() as launched:
-        build(launched, ROOT / "_build" / "html", pdf)
+        build(launched, read(ROOT / "_build" / "html"), pdf)
     print(pdf)
