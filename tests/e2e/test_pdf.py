@@ -82,7 +82,8 @@ def test_metadata_and_size(reader, book):
 def test_title_page(texts, book):
     text = plain(texts[0])
     assert book.title in text and book.base in text
-    assert "every step." in text and "License" in text and re.search(r"Version \d", text)
+    assert plain(book.chapters[0].article.p.get_text()) in text  # the promise
+    assert "MIT License" in text and re.search(r"Version \d", text)
 
 
 def test_contents_name_the_page_of_every_chapter(reader, texts, book):
@@ -199,6 +200,11 @@ def test_nothing_stays_folded_and_nothing_fails_to_load(sheet):
             visibilityProperty: true, contentVisibilityAuto: true}))
         .map(e => e.outerHTML.slice(0, 120))""")
     assert not hidden, hidden[:10]
+    faded = sheet.evaluate("""() => [...document.querySelectorAll("article :not(svg, svg *)")]
+        .map(e => [e, getComputedStyle(e)]).filter(([e, style]) => e.getClientRects().length
+            && (style.opacity < 1 || style.animationName !== "none"))
+        .map(([e]) => e.outerHTML.slice(0, 120))""")  # an animation prints as it starts
+    assert not faded, faded[:10]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
