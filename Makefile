@@ -5,7 +5,7 @@ NOTEBOOKS = $(shell $(BIN)/python chapters/assets/claims.py)
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
         --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-.PHONY: book serve test lint types units nbval notebook record mutants data clean help
+.PHONY: book serve pdf test lint types units nbval notebook record mutants data clean help
 
 book: .venv/ready            ## build the HTML from the committed notebooks; a warning is an error
 	@$(BIN)/jupyter-book build . -W --keep-going -q
@@ -13,6 +13,9 @@ book: .venv/ready            ## build the HTML from the committed notebooks; a w
 
 serve: book                  ## serve the built book on http://localhost:8000
 	$(BIN)/python -m http.server 8000 --directory _build/html
+
+pdf: book                    ## print the whole book to _build/book.pdf; needs Chromium
+	@$(BIN)/python -m chapters.assets.pdf
 
 test: lint types book data   ## everything CI checks; ends with pytest's own closing line
 	$(NBVAL) -n 2 --dist loadfile $(NOTEBOOKS)
