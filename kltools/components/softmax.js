@@ -36,11 +36,12 @@
     form { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: start; }
     form > div { flex: 1 1 300px; min-width: 0; max-width: 440px; }
     fieldset { border: 0; margin: 0; padding: 0; display: flex; flex-wrap: wrap; }
-    legend { padding: 0; float: left; margin: 0 .6rem 0 0; font: inherit; line-height: 28px; width: auto; }
+    legend { padding: 0; float: left; margin: 0 .4rem 0 0; font: inherit;
+      line-height: 28px; width: auto; }
     label { display: inline-flex; align-items: center; min-height: 28px; margin: 0; }
-    fieldset label { margin-right: .7rem; }
+    fieldset label { margin-right: .4rem; }
     input { accent-color: ${P}; margin: 0 .3rem; height: 24px; }
-    input[type="radio"] { width: 18px; }
+    input[type="radio"] { width: 18px; margin: 0 .2rem; }
     td label { display: flex; }
     td input { flex: 1; min-width: 0; width: 60px; }
     th { width: 16%; }
