@@ -61,3 +61,15 @@ def readings(page, *, nth: int = 0) -> dict[str, str]:
         nth,
     )
     return {name: text.strip().replace("−", "-") for name, text in pairs}
+
+
+def shift(page) -> float:
+    """The cumulative layout shift since the page was opened, typed input included."""
+    return page.evaluate(
+        """() => new Promise((done) => {
+          let sum = 0;
+          new PerformanceObserver((list) => { for (const e of list.getEntries()) sum += e.value; })
+            .observe({ type: "layout-shift", buffered: true });
+          setTimeout(() => done(sum), 150);
+        })"""
+    )

@@ -9,7 +9,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser import PHONE
-from tests.component_page import load, move, readings, shown
+from tests.component_page import load, move, readings, shift, shown
 
 NAME = "backprop"
 FORWARD = ["z1_1", "a1_1", "z2_1", "z2_2", "q1 q2", "loss"]
@@ -178,6 +178,7 @@ def test_fits_a_phone_with_readable_text_and_holds_still(browser):
             tops.add(page.locator("table").bounding_box()["y"] + 1e4)
             step(page)
         assert len(tops) == 2, "a longer sentence moved what stands below it"
+        assert shift(page) <= 0.02
 
 
 def test_without_scripts_the_figure_stays(browser):
@@ -196,3 +197,13 @@ def test_two_on_a_page_are_independent(browser):
         assert shown(page, "value-z1_1", nth=1) == "0.0000"
         assert page.locator("[type=radio][value='2']").nth(0).is_checked()
         assert page.locator("[type=radio][value='1']").nth(1).is_checked()
+
+
+def test_an_element_that_comes_later_is_built_too(page):
+    """As in a notebook, whose outputs are set as innerHTML."""
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<kl-backprop><i>static</i></kl-backprop>')"
+    )
+    assert page.locator("form").count() == 2 and page.locator("i").count() == 0
+    page.get_by_role("button", name="Next").nth(1).click()
+    assert shown(page, "value-z1_1", nth=1) == "0.0000"

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from kltools import divergences, gradients
 from tests.browser import PHONE
-from tests.component_page import load, move, readings, shown
+from tests.component_page import load, move, readings, shift, shown
 
 NAME = "softmax"
 TARGETS = {str(c): [float(k == c) for k in (1, 2, 3, 4)] for c in (1, 2, 3, 4)}
@@ -138,6 +138,7 @@ def test_fits_a_phone_with_readable_text(browser):
                  (e) => parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a)"""
         )
         assert min(sizes) >= 11
+        assert shift(page) <= 0.02
 
 
 def test_without_scripts_the_figure_stays(browser):
@@ -156,3 +157,12 @@ def test_two_on_a_page_are_independent(browser):
         assert_shows(page, expected([-1, 1, 0.5, 0], 1, TARGETS["2"]), nth=1)
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids)) == 2
+
+
+def test_an_element_that_comes_later_is_built_too(page):
+    """As in a notebook, whose outputs are set as innerHTML."""
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<kl-softmax><i>static</i></kl-softmax>')"
+    )
+    assert page.locator("form").count() == 2 and page.locator("i").count() == 0
+    assert_shows(page, expected([-1, 1, 0.5, 0], 1, TARGETS["soft"]), nth=1)
