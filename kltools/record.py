@@ -166,7 +166,8 @@ def _output(*command: str) -> str | None:
     return run.stdout.strip() if run.returncode == 0 else None
 
 
-def _device() -> dict[str, Any]:
+def device() -> dict[str, Any]:
+    """What this process computes on: kind, name, driver, threads."""
     import torch
 
     if torch.cuda.is_available():
@@ -180,7 +181,8 @@ def _device() -> dict[str, Any]:
     return {"kind": "cpu", "name": name, "driver": "none", "threads": torch.get_num_threads()}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of Python and of what a run depends on."""
     import torch
 
     out = {"python": platform.python_version()}
@@ -299,8 +301,8 @@ def make(name: str, seeds: Sequence[int], kind: str = "short", command: str = ""
         "command": command or f"python -m kltools.record {name}",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "device": _device(),
-        "versions": _versions(),
+        "device": device(),
+        "versions": versions(),
         "seeds": list(seeds),
         "summary": summarize(body["metrics"]),
     }

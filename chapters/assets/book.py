@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import claims
 import publish
+import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -173,10 +174,15 @@ class Claims(SphinxDirective):
 class Runs(SphinxDirective):
     """One table a recorded run: what ran, where, and mean ± standard deviation over the seeds."""
 
+    optional_arguments = 1
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        """Read every JSON file in chapters/runs."""
+        """Read every JSON file in chapters/runs; ``{runs} chapters``: the notebooks' own runs."""
+        if self.arguments == ["chapters"]:
+            for path in publish.RUNS.glob("*.json"):
+                self.env.note_dependency(str(path))
+            return self.parse_text_to_nodes("\n".join(publish.runs_of_chapters()))
         folder = ROOT / "chapters" / "runs"
         paths = sorted(folder.glob("*.json"))
         for path in paths:
@@ -186,6 +192,79 @@ class Runs(SphinxDirective):
         if not any(run["device"]["kind"] == "cuda" for run in runs):
             lines = ["No run on a GPU has been recorded yet; these come from a CPU.", "", *lines]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+class Map(SphinxDirective):
+    """The parts of the book as a diagram; the chapters of each come from _toc.yml."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Boxes in lanes; a part without chapters is marked as being written."""
+        drawn = yaml.safe_load("\n".join(self.content))
+        toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
+        files = {p["caption"]: [c["file"] for c in p["chapters"]] for p in toc["parts"]}
+        known = {part for lane in drawn["lanes"] for part in lane["parts"]}
+        for missing in [caption for caption in files if "·" in caption and caption not in known]:
+            logger.warning("the map lacks the part %r", missing, location=self.get_location())
+        boxes = [self._box("map-start", drawn["start"])]
+        for lane in drawn["lanes"]:
+            boxes.append(self._box("map-lane", lane["name"]))
+            for part, question in lane["parts"].items():
+                links = [f"- [](/{file})" for file in files.get(part, [])]
+                text = "\n".join([f"**{part}**\n\n{question}\n", *(links or ["*being written*"])])
+                boxes[-1] += self._box("map-part" if links else "map-part later", text)
+        whole = nodes.container("", *boxes, classes=["map"])
+        return [whole]
+
+    def _box(self, kind: str, text: str) -> nodes.container:
+        return nodes.container("", *self.parse_text_to_nodes(text), classes=kind.split())
+
+
+class Tally(SphinxDirective):
+    """How much of the book is checked, counted when it is built."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """One sentence with three numbers."""
+        paths = claims.notebooks(ROOT)
+        for path in paths:
+            self.env.note_dependency(str(path))
+        code = sum(cell["cell_type"] == "code" for path in paths for cell in claims.load(path))
+        statements = sum(len(claims.read(path, ROOT)) for path in paths)
+        popular = sum(len(claims.errata(path, ROOT)) for path in paths)
+        text = (
+            f"So far: **{statements}** theorems, lemmas and equations, each with the cells that "
+            f"check it; **{popular}** popular claims, each put to the test; **{code}** code cells, "
+            "executed again and compared with their stored outputs whenever the book changes."
+        )
+        return self.parse_text_to_nodes(text)
+
+
+class Component(SphinxDirective):
+    """A web component with its figure, as the notebook that draws it has stored them."""
+
+    required_arguments = 1
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Find the output; there is one place for a figure's code, its words and its numbers."""
+        start = f"<kl-{self.arguments[0]}>"
+        for path in claims.notebooks(ROOT):
+            for html in claims.html_outputs(path):
+                if html.startswith(start):
+                    self.env.note_dependency(str(path))
+                    return [nodes.raw("", html, format="html")]
+        raise self.error(f"no notebook shows the component {self.arguments[0]!r}")
+
+
+def colab_role(name, rawtext, text, lineno, inliner, options=None, content=None):
+    """``{colab}`words <page>```: a link that opens the notebook of a page on Colab."""
+    words, _, page = text.removesuffix(">").partition(" <")
+    app = inliner.document.settings.env.app
+    url = publish.addresses(app, page)["colab"]
+    return [nodes.reference(rawtext, words, refuri=url, internal=False)], []
 
 
 def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
@@ -232,6 +311,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("book_assets", publish.fingerprint(), "html")  # they changed: write anew
     app.add_directive("claims", Claims)
     app.add_directive("runs", Runs)
+    app.add_directive("map", Map)
+    app.add_directive("tally", Tally)
+    app.add_directive("component", Component)
+    app.add_role("colab", colab_role)
     app.connect("config-inited", follow_fork)
     app.connect("env-get-outdated", always_rebuilt)
     app.connect("doctree-read", anchor_cells)

@@ -57,6 +57,12 @@ def load(path: Path) -> list[dict]:
     return cells
 
 
+def html_outputs(path: Path) -> list[str]:
+    """Every HTML output of a notebook."""
+    outputs = [o for c in load(path) for o in c.get("outputs", []) if "data" in o]
+    return ["".join(o["data"].get("text/html", [])) for o in outputs]
+
+
 def anchor(label: str, taken: set[str]) -> str:
     """The address of the next cell that checks ``label``."""
     name, n = f"check-{label.lower()}", 2
@@ -154,7 +160,7 @@ def _popular(source: str) -> str:
 def run_as_markdown(run: dict) -> list[str]:
     """A recorded run as a section: a table of metrics, its baselines, and what it ran on."""
     device, versions, rows = run["device"], run["versions"], run["data"]["rows"]
-    lines = [f"## {run['name']}", ""]
+    lines = [f"### {run['name']}", ""]
     lines += [
         f"| metric | mean ± sd over {len(run['seeds'])} seeds | seed by seed |",
         "|---|---|---|",

@@ -5,9 +5,14 @@ The round trip is `jupytext --to md:myst slug.ipynb`, edit, `make notebook NB=sl
 """
 
 import hashlib
+import json
 import os
+import re
+import resource
 import sys
+import time
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
@@ -77,6 +82,33 @@ def put_setup(nb: nbformat.NotebookNode) -> None:
     code[0].metadata["tags"] = list(SETUP_TAGS)
 
 
+def code_digest(nb: nbformat.NotebookNode) -> str:
+    """Changes with the code of a notebook: a record of its run says which code ran."""
+    sources = [c.source for c in nb.cells if c.cell_type == "code"]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
+
+
+def run_record(nb: nbformat.NotebookNode, path: Path, seconds: float) -> dict:
+    """What the page says of a run: its time, its machine, what it needs, and of which code."""
+    from kltools import record, tiers
+
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the kernel's: it has ended
+    code = " ".join(c.source for c in nb.cells if c.cell_type == "code")
+    fetches = re.search(r"import .*\b(?:finetune|reviews|tiers)\b", code)
+    files = [m.size for asset in tiers.ASSETS.values() for m in asset.members] if fetches else []
+    return {
+        "notebook": path.relative_to(ROOT).as_posix(),
+        "code": code_digest(nb),
+        "date": datetime.now(UTC).date().isoformat(),
+        "seconds": round(seconds, 1),
+        "memory_mb": peak // (1024 if sys.platform == "linux" else 1024**2),
+        "download_mb": round(sum(files) / 1e6),
+        "cores": os.cpu_count(),
+        "device": record.device() | {"threads": int(os.environ["OMP_NUM_THREADS"])},
+        "versions": record.versions(),
+    }
+
+
 def execute(path: Path) -> None:
     """Replace the cells by the draft's where there is one, run top to bottom, normalize, write."""
     draft = path.with_suffix(".md")
@@ -94,12 +126,17 @@ def execute(path: Path) -> None:
     os.environ.update({k: os.environ.get(k, v) for k, v in ENV.items()})
     from nbclient import NotebookClient
 
+    start = time.perf_counter()
     try:
         NotebookClient(
             nb, timeout=600, resources={"metadata": {"path": str(path.parent)}}, record_timing=False
         ).execute()
     finally:
         nbformat.write(normalize(nb), path)
+    record = run_record(nb, path, time.perf_counter() - start)
+    target = ROOT / "chapters" / "runs" / "notebooks" / f"{path.stem}.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
+import claims
 import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -89,9 +90,37 @@ def run_of(page: str) -> dict | None:
 def facts(run: dict) -> str:
     """Time, hardware and what a chapter costs on Colab, in one line."""
     return (
-        f"Runs in {run['seconds']:.0f} s on {run['hardware']}. On Colab: {run['colab']}, "
-        f"{run['memory_gb']:.1f} GB of memory, {run['download_mb']:.0f} MB to download."
+        f"Runs in {run['seconds']:.0f} s on {hardware(run)}. "
+        f"On Colab: free, without a GPU, {run['memory_mb'] / 1000:.1f} GB of memory"
+        + (f", {run['download_mb']} MB of files." if run["download_mb"] else ".")
     )
+
+
+def hardware(run: dict) -> str:
+    """The machine that a chapter's outputs came from."""
+    device = run["device"]
+    name = re.sub(r"\((?:R|TM)\)| Processor|\s+@.*", "", device["name"])
+    if device["kind"] == "cuda":
+        return f"one {name}"
+    threads = device["threads"]
+    return f"{threads} thread{'s' * (threads > 1)} of {run['cores']} cores ({name}), no GPU"
+
+
+def runs_of_chapters() -> list[str]:
+    """A table of all recorded executions, in the order of the book."""
+    lines = [
+        "| chapter | time | memory | files | outputs came from | date |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in claims.notebooks(ROOT):
+        if run := run_of(path.stem):
+            page = path.relative_to(ROOT).as_posix()
+            software = f"Python {run['versions']['python']}, torch {run['versions']['torch']}"
+            lines.append(
+                f"| [](/{page}) | {run['seconds']:.0f} s | {run['memory_mb']:,} MB "
+                f"| {run['download_mb']} MB | {hardware(run)}; {software} | {run['date']} |"
+            )
+    return lines
 
 
 def context(app: Sphinx, page: str, template: str, ctx: dict, doctree) -> None:
@@ -123,7 +152,7 @@ def context(app: Sphinx, page: str, template: str, ctx: dict, doctree) -> None:
         body = tidy(body)
         if chapter:
             source = ctx["pathto"](f"_sources/{ctx['sourcename']}", 1)
-            bar = f'<p class="actions"><a href="{where["colab"]}">Open in Colab</a> '
+            bar = f'<p class="actions"><a class="button" href="{where["colab"]}">Open in Colab</a> '
             bar += f'<a href="{source}" download>Download the notebook</a> {change}</p>'
             if run := run_of(page):
                 runs = ctx["pathto"]("chapters/back/runs")
