@@ -6,9 +6,12 @@ name. Notebook tests compare the other: a text digest of what the figure draws, 
 curve fails while fonts may differ.
 """
 
+import base64
 import hashlib
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,13 @@ import numpy as np
 COLORS = ["#0072B2", "#D55E00", "#008F68", "#B5609B", "#8A6D00", "#5B6DCD"]
 LINESTYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1))]
 GREY = "#808080"  # for guides and grids
+HEAVY = 200_000  # bytes of SVG; a figure with more becomes two small pictures, one for each paper
+INKS = {"on-light": "#000000", "on-dark": "#e3e5e8"}
+_DARK = ':is([data-theme="dark"],[theme="dark"],[data-jp-theme-light="false"]) .kl-figure'
+SWITCH = (  # the page, Colab and JupyterLab each name their theme in their own way
+    f"<style>.kl-figure .on-dark,{_DARK} .on-light{{display:none}}{_DARK} .on-dark{{display:block}}"
+    "</style>"
+)
 
 
 def use() -> None:
@@ -73,6 +83,8 @@ def show(fig: Any, alt: str, *, digits: int = 3, component: str | None = None) -
     from matplotlib import pyplot as plt
 
     picture = svg(fig, alt)
+    if len(picture) > HEAVY:
+        picture = raster(fig, alt)
     if component is not None:
         picture = f"<kl-{component}>{picture}</kl-{component}>\n{script(component)}"
     bundle = {"text/html": picture, "text/plain": f"{alt}\n{digest(fig, digits=digits)}"}
@@ -115,6 +127,57 @@ def svg(fig: Any, alt: str) -> str:
         f'style="max-width:100%;height:auto" '
         f'fill="currentColor" stroke-linejoin="round" stroke-linecap="butt">\n{body}'
     )
+
+
+def raster(fig: Any, alt: str) -> str:
+    """Two WebP pictures of ``fig``, in dark and in light ink; the page shows the one for its theme.
+
+    For figures of many marks. Both are transparent, at twice the size for sharp screens.
+    """
+    images = []
+    for name, ink in INKS.items():
+        buffer = io.BytesIO()
+        with _inked(fig, ink):
+            options = {"quality": 80, "method": 6}
+            fig.savefig(buffer, format="webp", dpi=192, bbox_inches="tight", pil_kwargs=options)
+        width, height = (round(n / 2) for n in _size(buffer))
+        source = base64.b64encode(buffer.getvalue()).decode()
+        images.append(
+            f'<img class="{name}" alt="" width="{width}" height="{height}" '
+            f'src="data:image/webp;base64,{source}">'
+        )
+    label = escape(alt, quote=True)
+    return f'<div class="kl-figure" role="img" aria-label="{label}">{"".join(images)}</div>{SWITCH}'
+
+
+def _size(picture: io.BytesIO) -> tuple[int, int]:
+    from PIL import Image
+
+    return Image.open(picture).size
+
+
+@contextmanager
+def _inked(fig: Any, ink: str) -> Iterator[None]:
+    """Draw in ``ink`` what is drawn in black, for a while."""
+    from matplotlib.colors import to_rgb, to_rgba_array
+
+    undo = []
+    for artist in fig.findobj():
+        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            old = getattr(artist, f"get_{name}", lambda: None)()
+            if old is None or (isinstance(old, str) and old in ("auto", "none")):
+                continue
+            new = to_rgba_array(old)
+            black = (new[:, :3] == 0).all(1) & (new[:, 3] > 0)
+            if black.any():
+                new[black, :3] = to_rgb(ink)
+                undo.append((getattr(artist, f"set_{name}"), old))
+                undo[-1][0](new if len(new) > 1 else tuple(new[0]))
+    try:
+        yield
+    finally:
+        for setter, old in reversed(undo):
+            setter(old)
 
 
 def digest(fig: Any, *, digits: int = 3) -> str:

@@ -4,6 +4,7 @@ The page itself is ``templates/layout.html``: it loads one style sheet and one s
 book's own, so nothing of a theme has to be trimmed, and no page asks another host for anything.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -149,7 +150,7 @@ def context(app: Sphinx, page: str, template: str, ctx: dict, doctree) -> None:
         change += f' <a href="{where["report"]}">Report an error on this page</a>'
         updated = f"Last updated {ctx['last_updated']}." if ctx.get("last_updated") else ""
         book["foot"] += f" {updated} {change}."
-        body = tidy(body)
+        body = pictures(tidy(body), Path(app.outdir), ctx["content_root"])
         if chapter:
             source = ctx["pathto"](f"_sources/{ctx['sourcename']}", 1)
             bar = f'<p class="actions"><a class="button" href="{where["colab"]}">Open in Colab</a> '
@@ -230,6 +231,19 @@ def tidy(body: str) -> str:
     _, plain = token_styles()
     body = re.sub(rf'<span class="(?:{"|".join(plain)})">([^<]*)</span>', r"\1", body)
     return fold(body)
+
+
+def pictures(body: str, out: Path, root: str) -> str:
+    """Pictures that a notebook carries within itself as files: only those in view are fetched."""
+
+    def store(m: re.Match) -> str:
+        data = base64.b64decode(m[1])
+        name = f"{hashlib.sha256(data).hexdigest()[:12]}.webp"
+        (out / "_images").mkdir(exist_ok=True)
+        (out / "_images" / name).write_bytes(data)
+        return f'loading="lazy" decoding="async" src="{root}_images/{name}"'
+
+    return re.sub(r'src="data:image/webp;base64,([A-Za-z0-9+/=]+)"', store, body)
 
 
 # ---------------------------------------------------------------- files beside the pages
