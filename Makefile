@@ -5,7 +5,7 @@ NOTEBOOKS = $(shell $(BIN)/python chapters/assets/claims.py)
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
         --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-.PHONY: book serve pdf test lint types units nbval notebook record mutants data clean help
+.PHONY: audit book serve pdf test lint types units nbval notebook record mutants data clean help
 
 book: .venv/ready            ## build the HTML from the committed notebooks; a warning is an error
 	@$(BIN)/jupyter-book build . -W --keep-going -q
@@ -39,6 +39,9 @@ notebook: .venv/ready        ## run one notebook and store its outputs: make not
 
 record: .venv/ready data     ## a recorded run: make record RUN=fine-tune-cpu
 	$(BIN)/python -m kltools.record $(RUN)
+
+audit: book                  ## Lighthouse on three pages, as on a phone (needs Chromium and npm)
+	$(BIN)/python tests/audit.py
 
 mutants: .venv/ready data    ## single-line faults: each must fail a unit test and a notebook
 	$(BIN)/python tests/mutants.py

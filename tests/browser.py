@@ -1,5 +1,7 @@
 """Headless Chromium for the tests of the published pages."""
 
+import gzip
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
@@ -21,6 +24,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+TEXT = {".html", ".js", ".css", ".svg", ".json", ".txt", ".xml"}  # what a server packs
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
@@ -52,6 +56,32 @@ class _Pages(SimpleHTTPRequestHandler):
         """Drop the path below which the book is published."""
         inside = "/" + path.removeprefix(self.prefix) if path.startswith(self.prefix) else "/-"
         return super().translate_path(inside)
+
+    def end_headers(self) -> None:
+        """Say how long a file keeps, as GitHub Pages does."""
+        self.send_header("Cache-Control", "max-age=600")
+        super().end_headers()
+
+    def copyfile(self, source, outputfile) -> None:
+        """Send a file as ``send_head`` announced it."""
+        super().copyfile(getattr(self, "packed", None) or source, outputfile)
+
+    def send_head(self):
+        """Announce a text in gzip where the browser takes it, as GitHub Pages does."""
+        path = Path(self.translate_path(urlsplit(self.path).path))
+        path = path / "index.html" if path.is_dir() else path
+        self.packed = None
+        packs = "gzip" in self.headers.get("Accept-Encoding", "")
+        if not (packs and path.suffix in TEXT and path.is_file()):
+            return super().send_head()
+        body = gzip.compress(path.read_bytes(), 6)
+        self.packed = io.BytesIO(body)
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        return io.BytesIO(body)
 
     def send_error(self, code, message=None, explain=None) -> None:
         """Answer with the book's own page."""

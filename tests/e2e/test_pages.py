@@ -21,7 +21,6 @@ MODES = {
     "phone": {"viewport": chrome.PHONE, "color_scheme": "light", "is_mobile": True},
     "phone-dark": {"viewport": chrome.PHONE, "color_scheme": "dark", "is_mobile": True},
 }
-TEXT = {".html", ".js", ".css", ".svg", ".json", ".txt", ".xml"}
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +182,7 @@ def weight(responses: list) -> int:
     for response in responses:
         path = Path(urlsplit(response.url).path)
         body = response.body()
-        total += len(gzip.compress(body, 6)) if path.suffix in TEXT else len(body)
+        total += len(gzip.compress(body, 6)) if path.suffix in chrome.TEXT else len(body)
     return total
 
 

@@ -31,11 +31,11 @@ for (const box of document.querySelectorAll(".cell_input .highlight, .highlight-
 }
 
 // ---- a box that scrolls sideways can be reached by keyboard; one that does not is no stop
-const mark = box => box.scrollWidth > box.clientWidth + 1 ? box.tabIndex = 0 : box.removeAttribute("tabindex");
-const boxes = document.querySelectorAll("pre, div.math, .cell_output, .pst-scrollable-table-container");
-const sizes = new ResizeObserver(changes => changes.forEach(c => mark(c.target))); // also when unfolded
-boxes.forEach(box => sizes.observe(box));
-document.fonts.ready.then(() => boxes.forEach(mark));
+const laidOut = new Set();
+const mark = box => { laidOut.add(box); box.scrollWidth > box.clientWidth + 1 ? box.tabIndex = 0 : box.removeAttribute("tabindex"); };
+const sizes = new ResizeObserver(changes => changes.forEach(c => mark(c.target))); // also when unfolded or scrolled to
+for (const box of document.querySelectorAll("pre, div.math, .cell_output, .pst-scrollable-table-container")) sizes.observe(box);
+document.fonts.ready.then(() => laidOut.forEach(mark)); // a formula may grow with its font
 
 // ---- the place on the page, in the list of sections
 const entries = new Map([...document.querySelectorAll("#page-contents a")].map(a => [decodeURIComponent(a.hash.slice(1)), a]));
