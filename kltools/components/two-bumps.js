@@ -109,7 +109,7 @@ Now q is at ${out("where")}.</p><div role=status aria-live=polite></div></sectio
 		const root = host.attachShadow({ mode: "open" });
 		root.innerHTML = HTML;
 		const all = (selector) => [...root.querySelectorAll(selector)];
-		const [left, right] = all("svg"), [status] = all("[role=status]"), now = {};
+		const [left, right] = all("svg"), ui = root.lastChild, now = {};
 		let timer;
 
 		const draw = () => {
@@ -139,7 +139,7 @@ Now q is at ${out("where")}.</p><div role=status aria-live=polite></div></sectio
 		};
 
 		const say = () => {
-			status.textContent = `m ${now._m}, mu ${now._mu}, sigma ${now._sigma}: forward ` +
+			ui.lastChild.textContent = `m ${now._m}, mu ${now._mu}, sigma ${now._sigma}: forward ` +
 				`${now.forward}, reverse ${now.reverse} nats. ${all("p")[0].textContent}`;
 		};
 
@@ -167,8 +167,8 @@ Now q is at ${out("where")}.</p><div role=status aria-live=polite></div></sectio
 			timer = setTimeout(say, 500);
 		};
 
-		root.oninput = ({ target }) => set({ [target.name]: +target.value });
-		root.onclick = ({ target }) => {
+		ui.oninput = ({ target }) => set({ [target.name]: +target.value });
+		ui.onclick = ({ target }) => {
 			if (target.value == "forward") set({ mu: 0, sigma: sqrt(1 + now.m ** 2) }); // moments of p
 			if (target.value == "reverse") set(descend(now.m, now.mu, now.sigma));
 		};

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,3 +181,38 @@ def test_lines_differ_in_style_as_well_as_in_color():
     lines = [ax.plot([0, 1], [k, k])[0] for k in range(6)]
     assert len({line.get_color() for line in lines}) == 6
     assert len({str(line._unscaled_dash_pattern) for line in lines}) == 6
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **_: shown.append(bundle))
+    return shown
+
+
+def test_a_component_holds_the_figure_and_brings_its_script(displayed):
+    plots.show(figure(), ALT)
+    plots.show(figure(), ALT, component="two-bumps")
+    plain, alive = displayed
+    assert alive["text/plain"] == plain["text/plain"], "notebooks compare the figure, as ever"
+    assert alive["text/html"] == (
+        f"<kl-two-bumps>{plain['text/html']}</kl-two-bumps>\n{plots.script('two-bumps')}"
+    )
+
+
+def test_a_script_is_the_whole_file_and_ends_once():
+    script = plots.script("two-bumps")
+    source = Path(plots.__file__).parent / "components" / "two-bumps.js"
+    assert source.read_text(encoding="utf8") in script
+    assert script.startswith('<script data-component="two-bumps">')
+    assert script.lower().count("</script") == 1 and script.endswith("</script>")
+
+
+@pytest.mark.parametrize("name", ["", "two_bumps", "two-bumps.js"])
+def test_an_unknown_component_is_refused_with_the_known_ones(name, displayed):
+    message = f"component: expected one of \\[.*'two-bumps'.*\\], got {name!r}"
+    with pytest.raises(ValueError, match=message):
+        plots.script(name)
+    with pytest.raises(ValueError, match=message):
+        plots.show(figure(), ALT, component=name)
+    assert not displayed
