@@ -12,6 +12,7 @@ import shutil
 import unicodedata
 from html import escape, unescape
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
@@ -152,6 +153,7 @@ def context(app: Sphinx, page: str, template: str, ctx: dict, doctree) -> None:
         book["foot"] += f" {updated} {change}."
         body = pictures(tidy(body), Path(app.outdir), ctx["content_root"])
         if chapter:
+            body = tell_heights(body)
             source = ctx["pathto"](f"_sources/{ctx['sourcename']}", 1)
             bar = f'<p class="actions"><a class="button" href="{where["colab"]}">Open in Colab</a> '
             bar += f'<a href="{source}" download>Download the notebook</a> {change}</p>'
@@ -231,6 +233,33 @@ def tidy(body: str) -> str:
     _, plain = token_styles()
     body = re.sub(rf'<span class="(?:{"|".join(plain)})">([^<]*)</span>', r"\1", body)
     return fold(body)
+
+
+def height(html: str, width: int) -> int:
+    """About how high a section is, in pixels, when the text is ``width`` wide; rather too much."""
+    html = re.sub(r"<details.*?</details>", '<p class="folded"></p>', html, flags=re.S)
+    code = re.findall(r"<pre>(.*?)</pre>", html, re.S)
+    total = sum(21 * text.count("\n") + 60 for text in code)
+    for w, h in re.findall(r'<svg class="kl-figure"[^>]*? width="(\d+)" height="(\d+)"', html):
+        total += int(h) * min(1, width / int(w)) + 30
+    total += 900 * html.count("<kl-") * (1 if width < 500 else 0.65)
+    total += (
+        75 * html.count('<div class="math"')
+        + 45 * len(re.findall("<p[ >]", html))
+        + 40 * html.count("<tr")
+    )
+    text = re.sub(r"<pre>.*?</pre>|<svg.*?</svg>|<script.*?</script>|<[^>]+>", "", html, flags=re.S)
+    return round(1.1 * (total + 28 * len(text) / (width / 9.5)))
+
+
+def tell_heights(body: str) -> str:
+    """Write into each section of a chapter how high it is, about, until it is laid out."""
+    start = re.compile(r'<section id="([^"]+)">\n(?=<h2>)')
+    places = [m.start() for m in start.finditer(body)] + [len(body)]
+    for a, b in reversed(list(pairwise(places))):
+        style = f"--phone:{height(body[a:b], 358)}px;--desk:{height(body[a:b], 700)}px"
+        body = body[:a] + f'<section style="{style}"' + body[a + len("<section") :]
+    return body
 
 
 def pictures(body: str, out: Path, root: str) -> str:

@@ -51,10 +51,18 @@ if (entries.size) {
 for (const list of document.querySelectorAll("nav[popover]")) // a link inside the page closes the list
   list.addEventListener("click", e => { if (e.target.closest("a") && list.matches(":popover-open")) list.hidePopover(); });
 
-// ---- search: the index and the code are loaded when somebody searches
+// ---- what is loaded on demand (by <script>, for that works from a folder too)
 const load = file => new Promise((done, fail) => {
   document.head.append(Object.assign(document.createElement("script"), {src: `${base}_static/${file}`, onload: done, onerror: fail}));
 });
+
+// ---- figures to move: the code of one is loaded when it is near the window
+const near = new IntersectionObserver(changes => {
+  for (const c of changes.filter(c => c.isIntersecting)) { near.unobserve(c.target); load(`${c.target.localName.slice(3)}.js`); }
+}, {rootMargin: "300px"});
+for (const name of (root.dataset.components ?? "").split(" ").filter(Boolean)) near.observe(document.querySelector(`kl-${name}`));
+
+// ---- search: the index and the code are loaded when somebody searches
 let ready;
 const prepare = () => ready ??= load("search-index.js").then(() => load("search.js"));
 const attach = async form => {
