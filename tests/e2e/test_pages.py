@@ -147,8 +147,9 @@ def test_keyboard_reaches_everything_and_leaves_it(open_page, name):
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     page.evaluate(
         """() => { let n = 0; window.at = () => {
-            const e = document.activeElement;
+            let e = document.activeElement;
             if (!e || e === document.body) return null;
+            while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;
             e.dataset.stop ??= n++;
             const c = getComputedStyle(e), b = e.getBoundingClientRect();
             return {stop: +e.dataset.stop, name: (e.ariaLabel || e.textContent).trim().slice(0, 40),
@@ -192,6 +193,12 @@ WATCH_SHIFTS = """window.shift = 0; new PerformanceObserver(list => list.getEntr
   .observe({type: 'layout-shift', buffered: true})"""
 
 
+READ_TO_THE_END = """async () => {
+  for (let y = 0; y < document.documentElement.scrollHeight; y += 500) {
+    scrollTo(0, y); await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);
+  } }"""
+
+
 def load(browser, site: str, name: str) -> dict:
     """Bytes, requests, foreign hosts and layout shift of a page that is read from top to end."""
     context = browser.new_context(**MODES["phone"])
@@ -201,8 +208,7 @@ def load(browser, site: str, name: str) -> dict:
     page.add_init_script(WATCH_SHIFTS)
     page.goto(site + name, wait_until="load")
     page.evaluate("document.fonts.ready.then(() => 1)")
-    for y in range(0, page.evaluate("document.documentElement.scrollHeight"), 2000):
-        page.evaluate(f"scrollTo(0, {y})")
+    page.evaluate(READ_TO_THE_END)
     page.wait_for_timeout(300)
     measured = {
         "bytes": weight(responses),

@@ -31,10 +31,16 @@ for (const box of document.querySelectorAll(".cell_input .highlight, .highlight-
 }
 
 // ---- a box that scrolls sideways can be reached by keyboard; one that does not is no stop
-const laidOut = new Set();
-const mark = box => { laidOut.add(box); box.scrollWidth > box.clientWidth + 1 ? box.tabIndex = 0 : box.removeAttribute("tabindex"); };
+const laidOut = new Set(), room = Math.min(innerWidth - 32, 660);
+const stop = (box, wide) => { if (wide) box.tabIndex = 0; else if (box !== document.activeElement) box.removeAttribute("tabindex"); };
+const mark = box => { laidOut.add(box); stop(box, box.scrollWidth > box.clientWidth + 1); };
 const sizes = new ResizeObserver(changes => changes.forEach(c => mark(c.target))); // also when unfolded or scrolled to
-for (const box of document.querySelectorAll("pre, div.math, .cell_output, .pst-scrollable-table-container")) sizes.observe(box);
+for (const box of document.querySelectorAll("pre, div.math, .cell_output:has(table), .pst-scrollable-table-container")) {
+  const text = box.textContent; // a guess until it is laid out, rather once too often
+  stop(box, box.matches("pre") ? Math.max(...text.split("\n").map(line => line.length)) * 8 + 28 > room
+    : !box.matches(".math") || text.length * 9 > room * .6);
+  sizes.observe(box);
+}
 document.fonts.ready.then(() => laidOut.forEach(mark)); // a formula may grow with its font
 
 // ---- the place on the page, in the list of sections
