@@ -44,10 +44,15 @@ def opened(
     assert not wrong, wrong
 
 
-def move(place, name: str, value: float) -> None:
-    """Set the slider ``name`` as a hand does; ``place`` is a page or one element of it."""
-    place.locator(f'input[name="{name}"]').evaluate(
+def move(place, name: str, value: object) -> None:
+    """Set the slider, or choose the radio button, as a hand does; ``place``: a page or a part."""
+    radio = place.locator(f'input[type=radio][name="{name}"][value="{value}"]')
+    if radio.count():
+        radio.check()
+        return
+    place.locator(f'input[type=range][name="{name}"]').evaluate(
         "(input, value) => { input.value = value;"
+        " if (Math.abs(input.value - value) > 1e-3) throw Error(`${input.name}: not ${value}`);"
         " input.dispatchEvent(new Event('input', { bubbles: true, composed: true })); }",
         value,
     )
@@ -56,6 +61,12 @@ def move(place, name: str, value: float) -> None:
 def shown(place, name: str) -> str:
     """The text of ``<output name=…>``, with a plain minus sign."""
     return (place.locator(f'output[name="{name}"]').text_content() or "").replace("−", "-")
+
+
+def readings(place) -> dict[str, str]:
+    """All that the named outputs show, as ``shown`` would say it."""
+    pairs = place.locator("output[name]").evaluate_all("all => all.map(e => [e.name, e.value])")
+    return {name: text.strip().replace("−", "-") for name, text in pairs}
 
 
 def number(place, name: str) -> float:
@@ -77,3 +88,15 @@ def violations(page) -> list[str]:
 
     found = Axe().run(page).response["violations"]
     return [f"{v['id']}: {v['help']}: {n['html'][:200]}" for v in found for n in v["nodes"]]
+
+
+def shift(page) -> float:
+    """The cumulative layout shift since the page was opened, typed input included."""
+    return page.evaluate(
+        """() => new Promise((done) => {
+          let sum = 0;
+          new PerformanceObserver((list) => { for (const e of list.getEntries()) sum += e.value; })
+            .observe({ type: "layout-shift", buffered: true });
+          setTimeout(() => done(sum), 200);
+        })"""
+    )

@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 
 from kltools import divergences, gradients
+from tests import components as ui
 from tests.browser import PHONE
-from tests.component_page import load, move, readings, shift, shown
+from tests.components import move, readings, shown
 
 NAME = "softmax"
 TARGETS = {str(c): [float(k == c) for k in (1, 2, 3, 4)] for c in (1, 2, 3, 4)}
@@ -32,8 +32,8 @@ def expected(z, T, target):
     return dict(zip(OUTPUTS, torch.cat([q, g, scalars]).tolist()))
 
 
-def assert_shows(page, want, nth=0):
-    texts = readings(page, nth=nth)
+def assert_shows(place, want):
+    texts = readings(place)
     assert set(texts) == set(want)
     for name, value in want.items():
         text = texts[name]
@@ -46,7 +46,7 @@ def assert_shows(page, want, nth=0):
 
 @pytest.fixture
 def page(browser):
-    with load(browser, NAME) as loaded:
+    with ui.opened(browser, NAME) as loaded:
         yield loaded
 
 
@@ -115,19 +115,8 @@ def test_the_keyboard_alone_reaches_and_moves_everything(page):
     assert float(shown(page, "forward")) < before
 
 
-@pytest.mark.parametrize("paper", ["#ffffff", "#121212"])
-def test_no_violation_for_axe(browser, paper):
-    with load(browser, NAME, paper=paper) as page:
-        found = Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
-        sizes = page.evaluate(
-            """[...document.querySelectorAll("label, button")].map((e) => e.offsetHeight)"""
-        )
-        assert min(sizes) >= 24
-
-
 def test_fits_a_phone_with_readable_text(browser):
-    with load(browser, NAME, viewport=PHONE) as page:
+    with ui.opened(browser, NAME, viewport=PHONE) as page:
         move(page, "T", 0.1)
         move(page, "p", "4")  # the widest numbers
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -138,23 +127,18 @@ def test_fits_a_phone_with_readable_text(browser):
                  (e) => parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a)"""
         )
         assert min(sizes) >= 11
-        assert shift(page) <= 0.02
-
-
-def test_without_scripts_the_figure_stays(browser):
-    with load(browser, NAME, scripts=False) as page:
-        assert page.get_by_role("img", name="The static figure.").is_visible()
-        assert page.locator("input").count() == 0
+        assert ui.shift(page) <= 0.02
 
 
 def test_two_on_a_page_are_independent(browser):
-    with load(browser, NAME, copies=2) as page:
+    with ui.opened(browser, NAME, ui.element(NAME) * 2) as page:
         assert page.locator("form").count() == 2
-        assert page.get_by_role("img", name="The static figure.").count() == 0
-        move(page, "p", "2", nth=1)
-        move(page, "z1", 3, nth=0)
-        assert_shows(page, expected([3, 1, 0.5, 0], 1, TARGETS["soft"]), nth=0)
-        assert_shows(page, expected([-1, 1, 0.5, 0], 1, TARGETS["2"]), nth=1)
+        assert page.get_by_text(ui.FALLBACK).count() == 0
+        first, second = page.locator(f"kl-{NAME}").all()
+        move(second, "p", "2")
+        move(first, "z1", 3)
+        assert_shows(first, expected([3, 1, 0.5, 0], 1, TARGETS["soft"]))
+        assert_shows(second, expected([-1, 1, 0.5, 0], 1, TARGETS["2"]))
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids)) == 2
 
@@ -165,4 +149,5 @@ def test_an_element_that_comes_later_is_built_too(page):
         "document.body.insertAdjacentHTML('beforeend', '<kl-softmax><i>static</i></kl-softmax>')"
     )
     assert page.locator("form").count() == 2 and page.locator("i").count() == 0
-    assert_shows(page, expected([-1, 1, 0.5, 0], 1, TARGETS["soft"]), nth=1)
+    later = page.locator("kl-softmax").nth(1)
+    assert_shows(later, expected([-1, 1, 0.5, 0], 1, TARGETS["soft"]))

@@ -195,7 +195,8 @@ WATCH_SHIFTS = """window.shift = 0; new PerformanceObserver(list => list.getEntr
 
 READ_TO_THE_END = """async () => {
   for (let y = 0; y < document.documentElement.scrollHeight; y += 500) {
-    scrollTo(0, y); await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);
+    scrollTo(0, y);
+    for (const _ of "ab") await new Promise(requestAnimationFrame);
   } }"""
 
 
