@@ -235,7 +235,7 @@ class Tally(SphinxDirective):
         statements = sum(len(claims.read(path, ROOT)) for path in paths)
         popular = sum(len(claims.errata(path, ROOT)) for path in paths)
         text = (
-            f"So far: **{statements}** theorems, lemmas and equations, each with the cells that "
+            f"So far: **{statements}** statements and equations, each with the cells that "
             f"check it; **{popular}** popular claims, each put to the test; **{code}** code cells, "
             "executed again and compared with their stored outputs whenever the book changes."
         )

@@ -91,10 +91,10 @@ def run_of(page: str) -> dict | None:
 
 def facts(run: dict) -> str:
     """Time, hardware and what a chapter costs on Colab, in one line."""
+    files = f", and takes {run['download_mb']} MB of files" if run["download_mb"] else ""
     return (
-        f"Runs in {run['seconds']:.0f} s on {hardware(run)}. "
-        f"On Colab: free, without a GPU, {run['memory_mb'] / 1000:.1f} GB of memory"
-        + (f", {run['download_mb']} MB of files." if run["download_mb"] else ".")
+        f"Ran in {run['seconds']:.0f} s with {run['memory_mb'] / 1000:.1f} GB of memory on "
+        f"{hardware(run)}{files}. On Colab a free CPU runtime should do."
     )
 
 

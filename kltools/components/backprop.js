@@ -1,11 +1,11 @@
 // <kl-backprop>: back-propagation on a small graph, one step at a time. It is the chapter's toy with
-// hidden units 2 and 3 held fixed: for sample 1 they and the bias give ½ log 3 to each logit.
+// hidden units 2 and 3 held fixed: they and the bias add the rest r, ½ log 3, to each logit.
 (() => {
 const NAME = "kl-backprop";
 const L = Math.log(3);
 // A name such as W2_21 means layer 2, indices 21.
-const W = { W1_11: L, W1_12: -L, b1_1: 0, W2_11: L, W2_21: -L, b2_1: L / 2, b2_2: L / 2 };
-const ROWS = "x1 x2 W1_11 W1_12 b1_1 z1_1 a1_1 W2_11 W2_21 b2_1 b2_2 z2_1 z2_2 q1 q2 loss".split(" ");
+const W = { W1_11: L, W1_12: -L, b1_1: 0, W2_11: L, W2_21: -L, r2_1: L / 2, r2_2: L / 2 };
+const ROWS = "x1 x2 W1_11 W1_12 b1_1 z1_1 a1_1 W2_11 W2_21 r2_1 r2_2 z2_1 z2_2 q1 q2 loss".split(" ");
 const BOXES = { x1: [72, 23], x2: [268, 23], z1_1: [170, 99], a1_1: [170, 175], z2_1: [72, 251],
   z2_2: [268, 251], q1: [72, 327], q2: [268, 327], loss: [170, 403] };
 const EDGES = ["x1 z1_1 W1_11", "x2 z1_1 W1_12", "z1_1 a1_1", "a1_1 z2_1 W2_11", "a1_1 z2_2 W2_21",
@@ -18,16 +18,16 @@ const two = (rule) => [1, 2].map((i) => rule.replaceAll("#", i)).join(", ");
 const STEPS = [
   ["z1_1", "", "z1_1 = W1_11·x1 + W1_12·x2 + b1_1 = [W1_11]·[x1] + [W1_12]·[x2] + [b1_1] = [z1_1]"],
   ["a1_1", "", "a1_1 = σ(z1_1) = 1/(1 + exp(−z1_1)) = [a1_1]"],
-  ["z2_1", "", "z2_1 = W2_11·a1_1 + b2_1 = [W2_11]·[a1_1] + [b2_1] = [z2_1]"],
-  ["z2_2", "", "z2_2 = W2_21·a1_1 + b2_2 = [W2_21]·[a1_1] + [b2_2] = [z2_2]. a1_1 is used twice"],
+  ["z2_1", "", "z2_1 = W2_11·a1_1 + r2_1 = [W2_11]·[a1_1] + [r2_1] = [z2_1]"],
+  ["z2_2", "", "z2_2 = W2_21·a1_1 + r2_2 = [W2_21]·[a1_1] + [r2_2] = [z2_2]. a1_1 is used twice"],
   ["q1 q2", "", "q1 = exp(z2_1)/(exp(z2_1) + exp(z2_2)) = [q1], q2 = 1 − q1 = [q2]"],
   ["loss", "", "loss = −y1·log q1 − y2·log q2 = −log [right] = [loss]"],
   ["loss", "", "d(loss) = 1. Here the backward pass starts"],
   ["q1 q2", "q1 q2", two("d(q#) = −y#/q# = [d q#]") + ". The kept q is read"],
   ...[1, 2].map((i) => [`z2_${i}`, "q1 q2", `d(z2_${i}) = d(q1)·∂q1/∂z2_${i} + d(q2)·∂q2/∂z2_${i}
     = [z2_${i} q1] + [z2_${i} q2] = [d z2_${i}], which is q${i} − y${i}`]),
-  ["W2_11 W2_21 b2_1 b2_2", "a1_1",
-    two("d(W2_#1) = d(z2_#)·a1_1 = [d W2_#1]") + "; ∂ℓ/∂b is δ. The kept a1_1 is read"],
+  ["W2_11 W2_21 r2_1 r2_2", "a1_1",
+    two("d(W2_#1) = d(z2_#)·a1_1 = [d W2_#1]") + "; ∂ℓ/∂r is δ. The kept a1_1 is read"],
   ["a1_1", "", `d(a1_1) = W2_11·d(z2_1) + W2_21·d(z2_2) = [a1_1 z2_1] + [a1_1 z2_2] = [d a1_1].
     a1_1 feeds two nodes: two contributions add up`],
   ["z1_1", "z1_1", "d(z1_1) = d(a1_1)·σ′(z1_1) = [d a1_1]·[slope] = [d z1_1]. The kept z1_1 is read"],
@@ -51,7 +51,7 @@ function compute(x1, x2, label) {
     n[`d ${from}`] = (n[`d ${from}`] ?? 0) + part;
     if (weight) n[`d ${weight}`] = d * n[from];
   }
-  for (const i of ["1_1", "2_1", "2_2"]) n[`d b${i}`] = n[`d z${i}`];
+  for (const v of ["b1_1", "r2_1", "r2_2"]) n["d " + v] = n["d z" + v.slice(1)];
   return n;
 }
 
@@ -60,7 +60,7 @@ const f = (v) => (Math.abs(v) < 5e-5 ? 0 : v).toFixed(4).replace("-", "−");
 const sub = (digits) => [...digits].map((c) => "₀₁₂"[c]).join("");
 const label = (s) => s.replace(/d\(z(\w+)\)/g, "δ$1").replace(/d\((\w+)\)/g, "∂ℓ/∂$1")
   .replace(/\bloss\b/g, "ℓ")
-  .replace(/([zaWbδ])(\d)_(\d+)/g, (_, v, layer, i) => `${v}${sub(i)}⁽${"⁰¹²"[layer]}⁾`)
+  .replace(/([zaWbrδ])(\d)_(\d+)/g, (_, v, layer, i) => `${v}${sub(i)}⁽${"⁰¹²"[layer]}⁾`)
   .replace(/([xyq])(\d)/g, (_, v, i) => v + sub(i));
 const sentence = (rule, n) => label(rule.replace(/\[(.+?)\]/g, (_, key) => f(n[key])))
   .replace(/([+·] ?)(−[\d.]+)/g, "$1($2)");

@@ -15,6 +15,7 @@
     const u = z.map((v) => v / T), top = Math.max(...u);
     const logZ = top + Math.log(u.reduce((s, v) => s + Math.exp(v - top), 0));
     const logq = u.map((v) => v - logZ), q = logq.map(Math.exp);
+    const g = K.map((i) => (q[i] - p[i]) / T);
     const sum = (term) => K.reduce((s, i) => s + term(i), 0);
     return {
       q,
@@ -22,7 +23,8 @@
       forward: sum((i) => (p[i] > 0 ? p[i] * (Math.log(p[i]) - logq[i]) : 0)),
       // softmax gives every class some probability: one p = 0 is enough
       reverse: p.includes(0) ? Infinity : sum((i) => q[i] * (logq[i] - Math.log(p[i]))),
-      g: K.map((i) => (q[i] - p[i]) / T),
+      g,
+      length: Math.hypot(...g),
     };
   }
 
@@ -73,10 +75,12 @@
     <table><thead><tr><th scope="col">logit</th><th scope="col">z</th><th scope="col">p</th>
     <th scope="col">q</th><th scope="col">(q − p)/T</th></tr></thead>
     <tbody>${K.map(row).join("")}</tbody></table>
-    <button type="button">One step against the gradient</button></div>
+    <button type="button">One step against the gradient</button>
+    <button type="button">Reset logits</button></div>
     <div><svg class="kl-figure" role="img" viewBox="0 0 340 212" fill="currentColor"
       aria-label="For each class a hatched bar for p, a filled bar for q, and a signed bar for the gradient; the table has the numbers."></svg>
     <p>Entropy H(q) = <output name="entropy" aria-live="off"></output> nats<br>
+    Length of the gradient = <output name="length" aria-live="off"></output><br>
     D(p‖q) = <output name="forward"></output> nats, D(q‖p) = <output name="reverse"></output> nats</p>
     <p>With respect to z/T the gradient of D(p‖q) is q − p; the chain rule multiplies it by 1/T.</p>
     </div></form>`;
@@ -121,10 +125,10 @@
         if (logit) this.z[logit[1] - 1] = Number(e.target.value);
         this.update();
       });
-      this.querySelector("button").addEventListener("click", () => {
-        this.z = this.z.map((v, i) => v - this.now.g[i]);
+      this.querySelectorAll("button").forEach((button, reset) => button.addEventListener("click", () => {
+        this.z = reset ? [...START] : this.z.map((v, i) => v - this.now.g[i]);
         this.update();
-      });
+      }));
       this.update();
     }
 
@@ -141,7 +145,7 @@
         inputs[`g${i + 1}`].value = fixed(now.g[i]);
       }
       this.querySelector("[data-t]").value = T.toFixed(1);
-      for (const name of ["entropy", "forward", "reverse"]) inputs[name].value = fixed(now[name]);
+      for (const name of ["entropy", "length", "forward", "reverse"]) inputs[name].value = fixed(now[name]);
       this.querySelector("svg").innerHTML = picture(this.hatch, p, now);
     }
   }

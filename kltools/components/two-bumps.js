@@ -2,7 +2,7 @@
 if (!customElements.get("kl-two-bumps")) {
 	const { abs, min, max, exp, log, sqrt, hypot, round } = Math;
 	const RANGE = { m: [0, 6, 3], mu: [-7, 7, 0.5], sigma: [0.3, 7, 2] }; // low, high, start
-	const H = 0.08; // step of the grid in x
+	const H = 0.08; // grid step
 
 	// Log densities, and ∫ a log(a/b) dx over center ± reach.
 	const normal = (mu, sigma) => {
@@ -24,7 +24,7 @@ if (!customElements.get("kl-two-bumps")) {
 	const forward = (m, mu, sigma) => D(0, m + 9, bumps(m), normal(mu, sigma));
 	const reverse = (m, mu, sigma) => D(mu, 9 * sigma, normal(mu, sigma), bumps(m));
 
-	// Down D(q‖p) in (mu, log sigma) by damped Newton steps, with gradient (g, h) and Hessian
+	// Down D(q‖p) in (mu, log sigma) by Newton steps, with gradient (g, h) and Hessian
 	// [[a, b], [b, d]]: short steps along the gradient flow, until inside a bowl.
 	const descend = (m, mu, sigma, damping = 40) => {
 		for (let n = 0, u = 1, v = 1; n < 2000 && hypot(u, v) > 1e-9; n++) {
@@ -62,7 +62,7 @@ if (!customElements.get("kl-two-bumps")) {
 <input type=range name=${name} min=${low} max=${high} step=.01></label>${out("_" + name)}`;
 	const card = (name, formula, from) => `<div>${name} <i>${formula}</i><br>
 <b>${out(name)}</b> nats<br>lowest: ${out("low_" + name)}<br>
-<button value=${name}>best ${name} fit${from}</button></div>`;
+<button value=${name}>${name} fit${from}</button></div>`;
 	const knob = (name, r) => `<g class="knob ${name}"><circle r=18 /><circle r=${r} class=at /></g>`;
 	const HTML = `<style>
 :host { display: block }
@@ -127,7 +127,7 @@ Now q is at ${out("where")}.</p><div role=status aria-live=polite></div></sectio
 			const M = (m) => 26 + 49 * m, R = (v) => 212 - 90 * min(v, 2);
 			const line = (name, branch) =>
 				path(name, branch.filter((o) => o.value < 2.05).map((o) => [M(o.m), R(o.value)]));
-			const dot = (name, o) => o ? `<circle class=${name} cx=${M(m)} cy=${R(o.value)} r=5 />` : "";
+			const dot = (name, o) => o?.value < 2.05 ? `<circle class=${name} cx=${M(m)} cy=${R(o.value)} r=5 />` : "";
 			right.innerHTML = path("at", [[M(m), 212], [M(m), 32]]) +
 				path("", [[M(SWITCH), 212], [M(SWITCH), 32]]) + path("", [[26, 32], [26, 212], [320, 212]]) +
 				line("broad", BROAD) + line("bump", BUMP) + ticks([0, 1, 2, 3, 4, 5, 6], M) +
@@ -135,7 +135,7 @@ Now q is at ${out("where")}.</p><div role=status aria-live=polite></div></sectio
 				word(36, 22, "D(q‖p)", "i") + word(M(SWITCH), 22, "m* = " + text(SWITCH, 2)) +
 				word(225, 112, "broad") + word(260, 170, "one bump") +
 				dot("broad", now.broad) + dot("bump", now.bump) + dot("at", now) +
-				word(M(m) + 14, R(now.value) + 5, "q", "i");
+				word(M(m) + 14, R(now.value) + 5, now.value < 2.05 ? "q" : "q ↑", "i");
 		};
 
 		const say = () => {

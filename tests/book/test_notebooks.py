@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 
 import claims
+import nbformat
 import notebook as author
 import pytest
+
+from kltools import plots
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = claims.notebooks(ROOT)
@@ -119,3 +122,21 @@ def test_one_sentence_a_line(path):
         if cell["cell_type"] == "markdown":
             for line in cell["source"].splitlines():
                 assert not prose.match(line), f"two sentences on a line: {line}"
+
+
+def test_the_record_of_the_last_run_is_of_this_code(path):
+    """What the page says of time and memory comes from a run of these very cells."""
+    run = json.loads((ROOT / "chapters/runs/notebooks" / f"{path.stem}.json").read_text())
+    nb = nbformat.read(path, as_version=4)
+    assert run["code"] == author.code_digest(nb), f"make notebook NB={path.relative_to(ROOT)}"
+    assert run["notebook"] == path.relative_to(ROOT).as_posix()
+    assert run["seconds"] > 0 and run["memory_mb"] > 100 and run["device"]["name"]
+    said = re.search(r"\*\*Time to run:\*\* under (\d+) min", nb.cells[0].source)
+    assert said and run["seconds"] < 60 * int(said[1]), "the card promises less"
+
+
+def test_the_script_of_a_component_is_the_one_of_the_package(path):
+    """A notebook opened on Colab shows its stored output before anything runs."""
+    for html in claims.html_outputs(path):
+        for name in re.findall(r'<script data-component="([\w-]+)">', html):
+            assert plots.script(name) in html, f"{name}.js changed: run the notebook again"

@@ -14,10 +14,10 @@ from tests.components import move, readings, shown
 NAME = "backprop"
 FORWARD = ["z1_1", "a1_1", "z2_1", "z2_2", "q1 q2", "loss"]
 BACKWARD = [
-    "loss", "q1 q2", "z2_1", "z2_2", "W2_11 W2_21 b2_1 b2_2", "a1_1", "z1_1", "W1_11 W1_12 b1_1",
+    "loss", "q1 q2", "z2_1", "z2_2", "W2_11 W2_21 r2_1 r2_2", "a1_1", "z1_1", "W1_11 W1_12 b1_1",
     "x1 x2",
 ]  # fmt: skip
-GIVEN = ["x1", "x2", "W1_11", "W1_12", "b1_1", "W2_11", "W2_21", "b2_1", "b2_2"]
+GIVEN = ["x1", "x2", "W1_11", "W1_12", "b1_1", "W2_11", "W2_21", "r2_1", "r2_2"]
 
 
 def expected(x1, x2, label):
@@ -29,8 +29,8 @@ def expected(x1, x2, label):
         leaf.requires_grad_()
     n["z1_1"] = n["W1_11"] * n["x1"] + n["W1_12"] * n["x2"] + n["b1_1"]
     n["a1_1"] = n["z1_1"].sigmoid()
-    n["z2_1"] = n["W2_11"] * n["a1_1"] + n["b2_1"]
-    n["z2_2"] = n["W2_21"] * n["a1_1"] + n["b2_2"]
+    n["z2_1"] = n["W2_11"] * n["a1_1"] + n["r2_1"]
+    n["z2_2"] = n["W2_21"] * n["a1_1"] + n["r2_2"]
     n["q1"], n["q2"] = torch.stack([n["z2_1"], n["z2_2"]]).softmax(0)
     n["loss"] = -n[f"q{label}"].log()
     # the unused probability has gradient 0

@@ -15,7 +15,12 @@ NAME = "softmax"
 TARGETS = {str(c): [float(k == c) for k in (1, 2, 3, 4)] for c in (1, 2, 3, 4)}
 TARGETS["soft"] = [0.6, 0.25, 0.1, 0.05]
 LOGITS = [[-1, 1, 0.5, 0], [0, 0, 0, 0], [5, -5, -5, -5], [-5, 5, 5, -5], [0.3, -2.7, 4.9, -5]]
-OUTPUTS = [f"{v}{i}" for v in "qg" for i in (1, 2, 3, 4)] + ["entropy", "forward", "reverse"]
+OUTPUTS = [f"{v}{i}" for v in "qg" for i in (1, 2, 3, 4)] + [
+    "entropy",
+    "length",
+    "forward",
+    "reverse",
+]
 
 
 def expected(z, T, target):
@@ -28,7 +33,7 @@ def expected(z, T, target):
     rule = gradients.logit_gradient(logp, logq.detach()) / T
     assert torch.allclose(g, rule, rtol=0, atol=1e-12)
     reverse, entropy = divergences.kl(logq, logp), divergences.entropy(logq)
-    q, scalars = logq.detach().exp(), torch.stack([entropy, forward, reverse]).detach()
+    q, scalars = logq.detach().exp(), torch.stack([entropy, g.norm(), forward, reverse]).detach()
     return dict(zip(OUTPUTS, torch.cat([q, g, scalars]).tolist()))
 
 
@@ -141,6 +146,13 @@ def test_two_on_a_page_are_independent(browser):
         assert_shows(second, expected([-1, 1, 0.5, 0], 1, TARGETS["2"]))
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids)) == 2
+
+
+def test_reset_returns_to_the_first_logits_and_keeps_the_temperature(page):
+    move(page, "T", 0.1)
+    page.get_by_role("button", name="One step against the gradient").click()
+    page.get_by_role("button", name="Reset logits").click()
+    assert_shows(page, expected([-1, 1, 0.5, 0], 0.1, TARGETS["soft"]))
 
 
 def test_an_element_that_comes_later_is_built_too(page):
