@@ -2,15 +2,20 @@
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import claims
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
-PAGES = sorted(p for p in SITE.rglob("*.html") if "_static" not in p.parts)
+ALL = sorted(p for p in SITE.rglob("*.html") if "_static" not in p.parts)
+REDIRECTS = [p for p in ALL if 'http-equiv="refresh"' in p.read_text(encoding="utf8")[:500]]
+PAGES = [p for p in ALL if p not in REDIRECTS]
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
+BASE = CONFIG["html"]["baseurl"]
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +106,96 @@ def test_claims_page_lists_every_statement_and_leads_to_its_cell(soups):
             assert entry.label in text
 
 
-def test_pages_can_be_shared_and_run(soups):
+def test_every_chapter_can_be_run_changed_and_reported(soups):
     for path in claims.notebooks(ROOT):
-        soup = soups[SITE / path.relative_to(ROOT).with_suffix(".html")]
-        colab = [a["href"] for a in soup.select('a[href*="colab.research.google.com"]')]
-        assert any(h.endswith(path.relative_to(ROOT).as_posix()) for h in colab), path
+        source = path.relative_to(ROOT).as_posix()
+        soup = soups[SITE / Path(source).with_suffix(".html")]
+        links = {a.get_text(): a["href"] for a in soup.select("p.actions a")}
+        assert links["Open in Colab"].startswith("https://colab.research.google.com/github/")
+        assert links["Open in Colab"].endswith(f"/blob/main/{source}")
+        assert links["Suggest an edit"].endswith(f"/edit/main/{source}")
+        report = links["Report an error on this page"]
+        assert "/issues/new?" in report and quote(source.removesuffix(".ipynb")) in report
+        download = links["Download the notebook"]
+        stored = (SITE / Path(source).parent / download).resolve()
+        assert stored.read_bytes() == path.read_bytes()
+        facts = soup.select_one("p.facts").get_text()
+        assert re.search(r"Ran in \d+ s with [\d.]+ GB of memory on .*Colab.*CPU", facts)
+
+
+def test_the_runs_page_gathers_the_runs_of_the_chapters(soups):
+    rows = soups[SITE / "chapters/back/runs.html"].select("#chapters tbody tr")
+    assert len(rows) == len(claims.notebooks(ROOT))
+    for row, path in zip(rows, claims.notebooks(ROOT), strict=True):
+        assert row.select_one("a")["href"].endswith(f"{path.stem}.html")
+        assert re.search(r"\d+ s", row.get_text()) and "thread" in row.get_text()
+
+
+def test_pages_can_be_found_shared_and_cited(soups):
+    titles, descriptions = [], []
+    for page, soup in soups.items():
+        meta = {
+            m.get("name") or m.get("property"): m["content"] for m in soup.select("meta[content]")
+        }
+        titles.append(soup.title.get_text())
+        descriptions.append(meta["description"])
+        assert 20 <= len(meta["description"]) <= 165, f"{page}: {meta['description']}"
+        assert "<" not in meta["description"] and "\\" not in meta["description"]
+        assert meta["og:title"] and meta["og:description"] and meta["citation_title"]
+        assert meta["citation_author"] and meta["citation_publication_date"]
+        assert meta["og:image"].startswith(BASE)
+        assert (SITE / meta["og:image"].removeprefix(BASE)).is_file()
+        canonical = [e["href"] for e in soup.select("link[rel=canonical]")]
+        if page.name in ("404.html", "search.html"):
+            assert not canonical
+        else:
+            name = page.relative_to(SITE).as_posix()
+            front = name in ("index.html", "chapters/index.html")
+            assert canonical == [BASE if front else BASE + name] == [meta["og:url"]]
+    pages = len(PAGES) - 1  # the front page stands at two addresses
+    assert len(set(titles)) == len(set(descriptions)) == pages
+
+
+def test_the_front_page_stands_at_the_root(soups):
+    front = soups[SITE / "index.html"]
+    assert front.select(".doors a") and front.select(".map a") and front.select("kl-two-bumps")
+    assert front.select_one("article p.lead, .lead")
+    words = soups[SITE / "chapters/index.html"].select_one("article").get_text()
+    assert front.select_one("article").get_text() == words
+
+
+def test_the_map_shows_every_part_and_chapter(soups):
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
+    map_ = soups[SITE / "index.html"].select_one(".map")
+    links = [a["href"] for a in map_.select("a")]
+    for part in toc["parts"]:
+        if "·" in part["caption"]:
+            assert part["caption"] in map_.get_text()
+            for chapter in part["chapters"]:
+                assert f"{chapter['file']}.html" in links
+
+
+def test_renamed_pages_lead_on():
+    assert len(REDIRECTS) == len(CONFIG["sphinx"]["config"]["redirects"]) > 0
+    for page in REDIRECTS:
+        target = re.search(r'url=([^"]+)"', page.read_text(encoding="utf8"))[1]
+        assert (page.parent / target).is_file()
+
+
+def test_sitemap_lists_the_pages(soups):
+    text = (SITE / "sitemap.xml").read_text(encoding="utf8")
+    for path in claims.notebooks(ROOT):
+        assert f"<loc>{BASE}{path.relative_to(ROOT).with_suffix('.html').as_posix()}</loc>" in text
+
+
+def test_every_page_says_when_it_changed_last(soups):
+    for page, soup in soups.items():
+        if page.parent.name in ("divergence", "backprop", "transformer", "back"):
+            assert re.search(r"Last updated \d{4}-\d\d-\d\d", soup.footer.get_text()), page
+
+
+def test_nothing_lies_beside_the_pages_that_no_page_asks_for():
+    there = {p.name for p in (SITE / "_static").iterdir()}
+    ours = {p.name for p in (ROOT / "chapters/assets/static").iterdir()}
+    ours |= {p.name for p in (ROOT / "kltools/components").glob("*.js")}
+    assert there == ours | {"search-index.js", "math.woff2", "card.png", "favicon.svg"}

@@ -1,5 +1,7 @@
 """plots: the picture follows the page, and its digest changes with what is drawn."""
 
+import base64
+import io
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from PIL import Image
 
 from kltools import plots
 
@@ -216,3 +219,73 @@ def test_an_unknown_component_is_refused_with_the_known_ones(name, displayed):
     with pytest.raises(ValueError, match=message):
         plots.show(figure(), ALT, component=name)
     assert not displayed
+
+
+# ---------------------------------------------------------------- heavy figures
+
+
+def heavy():
+    fig, ax = plt.subplots()
+    ax.scatter(*np.random.default_rng(0).standard_normal((2, 9000)), s=4)
+    ax.plot([-3, 3], [0, 0], color="black")
+    ax.set(xlabel="x", ylabel="y", title="many")
+    return fig
+
+
+def pictures(html: str) -> dict[str, np.ndarray]:
+    """The pictures of a heavy figure as RGBA arrays, by the paper that each is for."""
+    found = re.findall(
+        r'<img class="([\w-]+)" alt="" width="(\d+)" height="(\d+)" [^>]*,(.*?)"', html
+    )
+    out = {}
+    for name, width, height, data in found:
+        image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")
+        assert abs(image.width - 2 * int(width)) <= 1 and abs(image.height - 2 * int(height)) <= 1
+        out[name] = np.asarray(image)
+    return out
+
+
+def test_a_heavy_figure_is_two_small_pictures_in_two_inks(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    fig = heavy()
+    assert len(plots.svg(fig, ALT)) > plots.HEAVY
+    plots.show(fig, ALT)
+    html = shown[0]["text/html"]
+    assert html.startswith(f'<div class="kl-figure" role="img" aria-label="{ALT}">')
+    assert len(html) < plots.HEAVY and "<svg" not in html
+    assert "9000 points" in shown[0]["text/plain"]  # the digest is that of the figure
+    both = pictures(html)
+    assert list(both) == ["on-light", "on-dark"]
+    for name, paper in (("on-light", 255), ("on-dark", 0x12)):
+        image = both[name].astype(float)
+        alpha = image[..., 3:] / 255
+        seen = image[..., :3] * alpha + paper * (1 - alpha)
+        gray = np.ptp(seen, axis=-1) < 12  # the ink of texts, ticks and the line
+        assert abs(seen[gray] - paper).max() > 190, f"no ink on {name}"
+    blue = [(im[..., 2].astype(int) - im[..., 0] > 60).sum() for im in both.values()]
+    assert blue[0] > 1000 and abs(blue[0] - blue[1]) < 0.05 * blue[0]  # the marks keep their color
+
+
+def test_drawing_in_another_ink_leaves_the_figure_as_it_was():
+    fig = heavy()
+    before = plots.svg(fig, ALT)
+    plots.raster(fig, ALT)
+    assert plots.svg(fig, ALT) == before
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "hidden"),
+    [
+        ("<html>", "on-dark"), ('<html data-theme="dark">', "on-light"),
+        ('<html theme="dark">', "on-light"),
+        ('<html><body data-jp-theme-light="false">', "on-light"),
+        ('<html><body data-jp-theme-light="true">', "on-dark"),
+    ],
+)  # fmt: skip
+def test_one_of_the_two_is_shown_on_the_page_in_colab_and_in_jupyterlab(browser, wrapper, hidden):
+    page = browser.new_page()
+    page.set_content(wrapper + plots.raster(figure(), ALT))
+    for name in plots.INKS:
+        assert page.locator(f"img.{name}").is_visible() == (name != hidden)
+    page.close()
