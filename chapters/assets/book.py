@@ -1,25 +1,18 @@
 """The book's Sphinx extension: formulas set at build time, and the pages that are generated.
 
-* Mathematics: KaTeX (the copy that sphinxcontrib-katex carries) runs inside Python through V8
-  (mini-racer) and writes MathML, which browsers draw and screen readers speak; no reader's
-  browser typesets.
+* Mathematics is set at build time (``formulas``), and pages are finished (``publish``).
 * ``{claims}``: every labelled statement beside the code cell that checks it.
 * ``{runs}``: the recorded runs.
 * In a fork on GitHub, links and addresses follow the fork.
 """
 
-import atexit
-import importlib.util
 import json
 import os
-import re
-import unicodedata
-import xml.etree.ElementTree as ET
-from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import claims
+import formulas
 import publish
 import yaml
 from docutils import nodes
@@ -34,102 +27,19 @@ ROOT = Path(__file__).resolve().parents[2]
 # ---------------------------------------------------------------- mathematics
 
 
-def _katex():
-    from py_mini_racer import MiniRacer
-
-    script = Path(importlib.util.find_spec("sphinxcontrib.katex").origin).with_name("katex.min.js")
-    engine = MiniRacer()
-    atexit.register(engine.close)  # its thread would keep the interpreter from ending
-    engine.eval(script.read_text(encoding="utf8"))
-    engine.eval(
-        "function render(tex, display) { return katex.renderToString(tex, {displayMode: display,"
-        " output: 'mathml', throwOnError: true, strict: false, trust: false}); }"
-    )
-    return engine
-
-
-_engine = None
-
-
-def mathml(tex: str, display: bool, where: nodes.Node) -> str:
-    """One formula as MathML; a formula that KaTeX refuses is a build error, not a red box."""
-    from py_mini_racer import JSEvalException
-
-    global _engine
-    _engine = _engine or _katex()
+def formula(tex: str, display: bool, where: nodes.Node) -> str:
+    """One formula as MathML; one that cannot be drawn is a build error, not a red box."""
     try:
-        formula = _engine.call("render", tex, display)
-    except JSEvalException as e:
-        logger.warning("KaTeX refuses %r: %s", tex, str(e).split("\n")[0], location=where)
+        return formulas.mathml(tex, display)
+    except ValueError as e:
+        logger.warning("formula %r: %s", tex, e, location=where)
         return ""
-    formula = formula.removeprefix('<span class="katex">').removesuffix("</span>")
-    formula = re.sub(r"<annotation.*?</annotation>|</?semantics>", "", formula, flags=re.S)
-    formula = formula.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
-    for pattern, instead in _SPACING:
-        formula = pattern.sub(instead, formula)
-    return re.sub(r'<(m[in]) mathvariant="([a-z-]+)">([^<]*)</m[in]>', _letters, formula)
-
-
-# KaTeX leaves the spaces around names of functions, and the sign of a number, to its HTML output.
-_THIN, _APPLY = '<mspace width="0.1667em"/>', "<mo>\u2061</mo>"
-_NUMBER_OR_NAME = r"</m(?:n|i|su[bp]|subsup|frac)>|[)\]}]</mo>"
-_SPACING = [
-    (re.compile(rf"(</mi>{_APPLY})(?!<mo[^>]*>[(\[{{])"), rf"\1{_THIN}"),
-    (re.compile(rf"({_NUMBER_OR_NAME})(?=<mi>\w\w+</mi>{_APPLY})"), rf"\1{_THIN}"),
-    (
-        re.compile(r"(<mo[^>]*>[=<>≤≥≈≠→∥(\[{,;∼∈]</mo>)<mo>([−+±])</mo>"),
-        r'\1<mo form="prefix">\2</mo>',
-    ),
-]
-
-
-def _letters(m: re.Match) -> str:
-    """Styled letters as characters of their own: browsers heed no ``mathvariant`` but normal."""
-    if m[2] == "normal":
-        return m[0]
-    style = m[2].upper().replace("BOLD-", "BOLD ")
-    out = ""
-    for c in unescape(m[3]):
-        kind = (
-            f"DIGIT {unicodedata.name(c).split()[-1]}"
-            if c.isdigit()
-            else (f"{'CAPITAL' if c.isupper() else 'SMALL'} {unicodedata.name(c).split()[-1]}")
-        )
-        names = (f"MATHEMATICAL {style} {kind}", f"{style} {kind}")
-        out += next((u for n in names if (u := publish.named(n, ""))), c)
-    return f"<{m[1]}>{out}</{m[1]}>"
-
-
-_RELATIONS, _SIGNS = set("=<>≤≥≈≠→⇒⇔∼∈⊂⊆∝≡:,;"), set("+−±·×/")
-
-
-def breakable(formula: str, most: int = 16) -> str:
-    """A long inline formula as pieces between which a line may end: browsers break no <math>."""
-    row = ET.fromstring(formula)[0] if formula else ET.Element("mrow")
-    if row.tag != "mrow" or len("".join(row.itertext())) <= most:
-        return formula
-    pieces, length, depth = [ET.Element("mrow")], 0, 0
-    for k, part in enumerate(row):
-        pieces[-1].append(part)
-        text = "".join(part.itertext())
-        length += len(text)
-        if part.tag == "mo":
-            depth += (text in "([{") - (text in ")]}")
-        ends = text in _RELATIONS or (text in _SIGNS and length > most)
-        if part.tag == "mo" and ends and (depth == 0 or length > most) and 0 < k < len(row) - 1:
-            if text in _SIGNS and part.get("form") != "prefix":
-                part.set("form", "infix")  # at the end of a row it would lose its spaces
-            if part.get("form") != "prefix":
-                pieces.append(ET.Element("mrow"))
-                length = 0
-    done = [ET.tostring(piece, encoding="unicode") for piece in pieces]
-    return "<wbr>".join(f"<math>{piece}</math>" for piece in done)
 
 
 def visit_inline(self, node: nodes.math) -> None:
     """Write an inline formula."""
-    formula = breakable(mathml(node.astext(), False, node))
-    self.body.append(f'<span class="math">{formula}</span>')
+    pieces = formulas.breakable(formula(node.astext(), False, node))
+    self.body.append(f'<span class="math">{pieces}</span>')
     raise nodes.SkipNode
 
 
@@ -143,7 +53,7 @@ def visit_block(self, node: nodes.math_block) -> None:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
         self.add_permalink_ref(node, "Link to this equation")
         self.body.append("</span>")
-    self.body.append(mathml(tex, True, node) + "</div>")
+    self.body.append(formula(tex, True, node) + "</div>")
     raise nodes.SkipNode
 
 
@@ -286,6 +196,12 @@ def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
 # ---------------------------------------------------------------- settings
 
 
+_NOT_FOUND = """<h1>Page not found</h1>
+<p>This page has moved, or never was.
+<a href="{root}search.html">Search the book</a>, go to <a href="{root}">its front page</a>,
+or start with <a href="{root}chapters/divergence/two-directions.html">chapter 1</a>.</p>"""
+
+
 def follow_fork(app: Sphinx, config) -> None:
     """On GitHub, take the addresses from the repository that runs the build."""
     if slug := os.environ.get("GITHUB_REPOSITORY"):
@@ -295,7 +211,9 @@ def follow_fork(app: Sphinx, config) -> None:
         options["repository_branch"] = os.environ.get("GITHUB_REF_NAME", "main")
         host = f"https://{owner.lower()}.github.io"
         config.html_baseurl = f"{host}/" if name.lower() == host[8:] else f"{host}/{name}/"
-    config.notfound_urls_prefix = urlsplit(config.html_baseurl).path  # where 404.html is served
+    root = urlsplit(config.html_baseurl).path  # where 404.html is served: under any address
+    config.notfound_urls_prefix = root
+    config.notfound_context = {"title": "Page not found", "body": _NOT_FOUND.format(root=root)}
 
 
 def always_rebuilt(app: Sphinx, env, added, changed, removed) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, urljoin
 
 import claims
+import formulas
 import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -128,7 +129,7 @@ def runs_of_chapters() -> list[str]:
 def context(app: Sphinx, page: str, template: str, ctx: dict, doctree) -> None:
     """Give the template what it shows, and mend the body."""
     body, home = ctx.get("body") or "", page == app.config.root_doc
-    plain = unescape(re.sub(r"<[^>]+>", "", ctx.get("title") or "Index"))
+    plain = unescape(re.sub(r"<[^>]+>", "", ctx.get("title") or page.capitalize()))
     name = app.config.html_title
     base = app.config.html_baseurl
     address = base if home else urljoin(base, f"{page}.html")
@@ -144,7 +145,9 @@ def context(app: Sphinx, page: str, template: str, ctx: dict, doctree) -> None:
     }
     chapter = doctree is not None and app.env.doc2path(page).endswith(".ipynb")
     image = urljoin(base, "_static/card.png")
-    book["meta"] = metadata(name if home else plain, description, address, image, chapter=chapter)
+    book["meta"] = book["address"] and metadata(
+        name if home else plain, description, address, image, chapter=chapter
+    )
     if doctree is not None:
         where = {key: escape(url, quote=True) for key, url in addresses(app, page).items()}
         change = f'<a href="{where["edit"]}">Suggest an edit</a>'
@@ -168,11 +171,12 @@ def context(app: Sphinx, page: str, template: str, ctx: dict, doctree) -> None:
 # ---------------------------------------------------------------- repairs of a body
 
 _SUMMARY = r'<summary[^>]*>\s*<p class="collapsed.*?</summary>'
-_FOLDS = {
-    "tag_setup": "Set-up",
-    "tag_solution": "Solution, as code",
-    "tag_hide-input": "Code",
-    'class="cell': "Code and output",
+_FOLDS = {  # what stands before the fold -> what its handle says
+    r'<details class="admonition hide above-output">\s*': "Output",
+    r'tag_setup[^"]*">\s*<details[^>]*>\s*': "Set-up",
+    r'tag_solution[^"]*">\s*<details[^>]*>\s*': "Solution, as code",
+    r'tag_hide-input[^"]*">\s*<details[^>]*>\s*': "Code",
+    r"<details[^>]*>\s*": "Code and output",
 }
 # What extensions write that a page should not hold, and what stands there instead.
 _REPAIRS = [
@@ -183,11 +187,8 @@ _REPAIRS = [
     (re.compile(r'(<div )role="list" (class="citation-list")'), r"\1\2"),
     # myst-nb folds with two labels in paragraphs and an aria-label that hides them
     *(
-        (
-            re.compile(rf'({cell}[^"]*">\s*<details[^>]*>\s*){_SUMMARY}', re.S),
-            rf"\1<summary>{words}</summary>",
-        )
-        for cell, words in _FOLDS.items()
+        (re.compile(rf"({before}){_SUMMARY}", re.S), rf"\1<summary>{words}</summary>")
+        for before, words in _FOLDS.items()
     ),
     # sphinx-design's chevron: the browser's own marker says the same
     (re.compile(r'<span class="sd-summary-state-marker.*?</svg></span>', re.S), ""),
@@ -197,6 +198,7 @@ _REPAIRS = [
     (re.compile(r"<style scoped>.*?</style>", re.S), ""),
     (re.compile(r'(<table )border="1" '), r"\1"),
     (re.compile(r'<tr style="text-align: right;">'), "<tr>"),
+    (re.compile(r"(<summary[^>]*>\s*)<p[^>]*>(.*?)</p>(?=\s*</summary>)", re.S), r"\1\2"),
     # spaces and empty spans around code
     (re.compile(r'<span class="w">(\s*)</span>'), r"\1"),
     (re.compile(r"<pre><span></span>"), "<pre>"),
@@ -304,35 +306,13 @@ def token_styles() -> tuple[str, list[str]]:
     return "\n".join(rules), plain
 
 
-def math_characters(html: str) -> set[str]:
-    """What the formulas of a page show, with the italic forms that browsers make themselves."""
-    found: set[str] = set()
-    for formula in re.findall(r"<math.*?</math>", html, re.S):
-        found |= set(unescape(re.sub(r"<[^>]+>", "", formula)))
-        for letter in re.findall(r"<mi>(.)</mi>", formula):  # a single letter is drawn italic
-            name = unicodedata.name(letter, "")
-            name = re.sub(
-                r"^(?:LATIN|GREEK) (SMALL|CAPITAL) LETTER ", r"MATHEMATICAL ITALIC \1 ", name
-            )
-            found.add("ℎ" if letter == "h" else named(name, letter))
-    return found
-
-
-def named(name: str, otherwise: str) -> str:
-    """The character of this Unicode name."""
-    try:
-        return unicodedata.lookup(name)
-    except KeyError:
-        return otherwise
-
-
 def write_math_font(pages: list[str], out: Path, cache: Path) -> None:
     """Cut STIX Two Math down to the book's formulas, for readers who have no such font.
 
     The font (SIL Open Font License) comes out of the package ziamath. Android and most Linux
     machines have no font with a MATH table, and without one a browser cannot stretch a root.
     """
-    characters = "".join(sorted(set().union(*map(math_characters, pages))))
+    characters = "".join(sorted(set().union(*map(formulas.characters, pages))))
     stamp, font = cache / "math-characters.txt", out / "_static" / "math.woff2"
     if font.exists() and stamp.exists() and stamp.read_text(encoding="utf8") == characters:
         return
@@ -383,11 +363,11 @@ class Sections(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.sections: list[list[str]] = []
-        self._id, self._heading, self._skip, self._inside = "", False, 0, False
+        self._id, self._tag, self._heading, self._skip, self._inside = "", "", False, 0, False
 
     def handle_starttag(self, tag, attrs) -> None:
         """Open a section at its heading; take the words of a picture."""
-        a = dict(attrs)
+        a, self._tag = dict(attrs), tag
         if tag == "article":
             self._inside = True
         if tag == "section" and a.get("id"):
@@ -414,13 +394,14 @@ class Sections(HTMLParser):
     def handle_data(self, data) -> None:
         """Text of a heading is its title; all other text is the section's."""
         if self._inside and self.sections and not self._skip:
-            self.sections[-1][0 if self._heading else 2] += data
+            name = self._tag == "mi" and len(data) > 1  # log p, not logp
+            self.sections[-1][0 if self._heading else 2] += f" {data} " if name else data
 
 
 def search_entry(page: str, html: str) -> list | None:
     """One page of the search index: its title and its sections, code and outputs included."""
     parser = Sections()
-    parser.feed(html)
+    parser.feed(re.sub(r'<span class="eqno">.*?</span>', "", html, flags=re.S))
     if not parser.sections:
         return None
     parts = []
@@ -452,6 +433,14 @@ def write_files(app: Sphinx, error: Exception | None) -> None:
     index = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
     (static / "search-index.js").write_text(f"const klIndex = {index};\n", encoding="utf8")
     write_front_page(out, app.config.root_doc)
+    base = app.config.html_baseurl
+    urls = [base if d == app.config.root_doc else f"{base}{d}.html" for d in found]
+    lines = "\n".join(f"<url><loc>{escape(url)}</loc></url>" for url in urls)
+    (out / "sitemap.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{lines}\n</urlset>\n',
+        encoding="utf8",
+    )
     keep = {p.name for p in (ROOT / "chapters/assets/static").iterdir()} | FILES
     keep |= {script.name for script in COMPONENTS.glob("*.js")}
     for path in static.iterdir():  # the theme and its extensions copy theirs; no page loads them

@@ -4,10 +4,9 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import book
+import formulas
 import publish
 import pytest
-from docutils import nodes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def formula(tex: str) -> str:
-    return book.mathml(tex, False, nodes.math())
+    return formulas.mathml(tex)
 
 
 # ---------------------------------------------------------------- formulas
@@ -56,15 +55,15 @@ SIGNS = st.sampled_from(["+", "-", "=", r"\le", r"\cdot", ","])
 @given(st.lists(st.tuples(TERMS, SIGNS), min_size=1, max_size=12))
 def test_pieces_of_a_long_formula_are_the_formula(parts):
     whole = formula(" ".join(f"{term} {sign}" for term, sign in parts) + " z")
-    pieces = book.breakable(whole).split("<wbr>")
+    pieces = formulas.breakable(whole).split("<wbr>")
     texts = ["".join(ET.fromstring(piece).itertext()) for piece in pieces]
     assert "".join(texts) == "".join(ET.fromstring(whole).itertext())
     assert all(texts)
 
 
 def test_a_line_ends_behind_a_relation_and_not_within_a_short_formula():
-    assert "<wbr>" not in book.breakable(formula("a=b"))
-    pieces = book.breakable(formula("D(p\\|q)=H(p,q)-H(p)=1.2345678")).split("<wbr>")
+    assert "<wbr>" not in formulas.breakable(formula("a=b"))
+    pieces = formulas.breakable(formula("D(p\\|q)=H(p,q)-H(p)=1.2345678")).split("<wbr>")
     assert len(pieces) == 3
     assert "".join(ET.fromstring(pieces[0]).itertext()).endswith("=")
 

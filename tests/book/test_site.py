@@ -141,17 +141,18 @@ def test_pages_can_be_found_shared_and_cited(soups):
         descriptions.append(meta["description"])
         assert 20 <= len(meta["description"]) <= 165, f"{page}: {meta['description']}"
         assert "<" not in meta["description"] and "\\" not in meta["description"]
+        if page.name in ("404.html", "search.html"):  # nothing to cite, nothing to find
+            assert meta["robots"] == "noindex" and "citation_title" not in meta
+            assert not soup.select("link[rel=canonical]")
+            continue
         assert meta["og:title"] and meta["og:description"] and meta["citation_title"]
         assert meta["citation_author"] and meta["citation_publication_date"]
         assert meta["og:image"].startswith(BASE)
         assert (SITE / meta["og:image"].removeprefix(BASE)).is_file()
         canonical = [e["href"] for e in soup.select("link[rel=canonical]")]
-        if page.name in ("404.html", "search.html"):
-            assert not canonical
-        else:
-            name = page.relative_to(SITE).as_posix()
-            front = name in ("index.html", "chapters/index.html")
-            assert canonical == [BASE if front else BASE + name] == [meta["og:url"]]
+        name = page.relative_to(SITE).as_posix()
+        front = name in ("index.html", "chapters/index.html")
+        assert canonical == [BASE if front else BASE + name] == [meta["og:url"]]
     pages = len(PAGES) - 1  # the front page stands at two addresses
     assert len(set(titles)) == len(set(descriptions)) == pages
 
@@ -184,8 +185,25 @@ def test_renamed_pages_lead_on():
 
 def test_sitemap_lists_the_pages(soups):
     text = (SITE / "sitemap.xml").read_text(encoding="utf8")
-    for path in claims.notebooks(ROOT):
-        assert f"<loc>{BASE}{path.relative_to(ROOT).with_suffix('.html').as_posix()}</loc>" in text
+    listed = set(re.findall("<loc>(.*?)</loc>", text))
+    assert listed == {
+        e["href"] for soup in soups.values() for e in soup.select("link[rel=canonical]")
+    }
+    assert BASE in listed and len(listed) == len(PAGES) - 3  # 404, search, the front page twice
+
+
+def test_formulas_are_drawn_as_they_are_meant(soups):
+    from fontTools.ttLib import TTFont
+
+    has = TTFont(SITE / "_static/math.woff2").getBestCmap()
+    for page, soup in soups.items():
+        roots = soup.select("msqrt, mroot")
+        assert not roots or ord("√") in has, f"{page}: a root without its sign"
+        assert not soup.select("[mathvariant]:not([mathvariant=normal])"), page
+        for e in soup.select("math mi, math mo, math mn"):
+            missing = [c for c in e.get_text() if ord(c) not in has and c not in "\u2061\u200b "]
+            assert not missing, f"{page}: {missing} not in the font"
+        assert not soup.select("summary p"), page
 
 
 def test_every_page_says_when_it_changed_last(soups):

@@ -57,6 +57,21 @@ if (entries.size) {
 for (const list of document.querySelectorAll("nav[popover]")) // a link inside the page closes the list
   list.addEventListener("click", e => { if (e.target.closest("a") && list.matches(":popover-open")) list.hidePopover(); });
 
+// ---- reload and Back return to the same paragraph (sections out of view have estimated heights)
+const here = `place ${location.pathname}`, marks = document.querySelectorAll("article :is(p, pre, h2, h3, li, summary)");
+addEventListener("pagehide", () => {
+  const at = [...document.querySelectorAll("article > section > section")].find(s => s.getBoundingClientRect().bottom > 60);
+  const k = at ? [...marks].findIndex(m => at.contains(m) && m.getBoundingClientRect().bottom > 60) : -1;
+  history.scrollRestoration = k < 0 ? "auto" : "manual";
+  try { sessionStorage.setItem(here, k < 0 ? "" : `${k} ${marks[k].getBoundingClientRect().top}`); } catch { history.scrollRestoration = "auto"; }
+});
+if (history.scrollRestoration === "manual") {
+  const [k, top] = (sessionStorage.getItem(here) || "").split(" ").map(Number), mark = marks[k];
+  const back = () => { if (mark && top !== undefined) scrollBy(0, mark.getBoundingClientRect().top - top); };
+  back(); requestAnimationFrame(back); document.fonts.ready.then(back);
+  history.scrollRestoration = "auto";
+}
+
 // ---- what is loaded on demand (by <script>, for that works from a folder too)
 const load = file => new Promise((done, fail) => {
   document.head.append(Object.assign(document.createElement("script"), {src: `${base}_static/${file}`, onload: done, onerror: fail}));
@@ -64,7 +79,7 @@ const load = file => new Promise((done, fail) => {
 
 // ---- figures to move: the code of one is loaded when it is near the window
 const near = new IntersectionObserver(changes => {
-  for (const c of changes.filter(c => c.isIntersecting)) { near.unobserve(c.target); load(`${c.target.localName.slice(3)}.js`); }
+  for (const c of changes.filter(c => c.isIntersecting)) { near.unobserve(c.target); load(`${c.target.localName.slice(3)}.js`).catch(() => c.target.classList.add("failed")); }
 }, {rootMargin: "300px"});
 for (const name of (root.dataset.components ?? "").split(" ").filter(Boolean)) near.observe(document.querySelector(`kl-${name}`));
 
