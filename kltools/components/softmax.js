@@ -24,7 +24,7 @@
       // softmax gives every class some probability: one p = 0 is enough
       reverse: p.includes(0) ? Infinity : sum((i) => q[i] * (logq[i] - Math.log(p[i]))),
       g,
-      length: Math.hypot(...g),
+      norm: Math.hypot(...g),
     };
   }
 
@@ -80,7 +80,7 @@
     <div><svg class="kl-figure" role="img" viewBox="0 0 340 212" fill="currentColor"
       aria-label="For each class a hatched bar for p, a filled bar for q, and a signed bar for the gradient; the table has the numbers."></svg>
     <p>Entropy H(q) = <output name="entropy" aria-live="off"></output> nats<br>
-    Length of the gradient = <output name="length" aria-live="off"></output><br>
+    Length of the gradient = <output name="norm" aria-live="off"></output><br>
     D(p‖q) = <output name="forward"></output> nats, D(q‖p) = <output name="reverse"></output> nats</p>
     <p>With respect to z/T the gradient of D(p‖q) is q − p; the chain rule multiplies it by 1/T.</p>
     </div></form>`;
@@ -145,7 +145,7 @@
         inputs[`g${i + 1}`].value = fixed(now.g[i]);
       }
       this.querySelector("[data-t]").value = T.toFixed(1);
-      for (const name of ["entropy", "length", "forward", "reverse"]) inputs[name].value = fixed(now[name]);
+      for (const name of ["entropy", "norm", "forward", "reverse"]) inputs[name].value = fixed(now[name]);
       this.querySelector("svg").innerHTML = picture(this.hatch, p, now);
     }
   }

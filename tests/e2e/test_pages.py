@@ -110,7 +110,9 @@ def test_no_barrier_and_no_sideways_scroll(open_page, name, mode):
     if mode == "light":
         assert barriers(page) == []
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    page.wait_for_timeout(100)  # boxes that scroll become stops of the keyboard
+    # a reader unfolds what is in view: lay out all sections, as scrolling does
+    page.add_style_tag(content="section { content-visibility: visible !important }")
+    page.wait_for_timeout(200)  # boxes that scroll become stops of the keyboard
     assert barriers(page) == [], "with everything unfolded"
     wide = page.evaluate(
         "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
@@ -243,6 +245,64 @@ def test_pages_ask_for_little_and_only_from_their_own_host(loads):
 def test_nothing_moves_while_a_page_loads(loads):
     shifts = {name: round(m["shift"], 4) for name, m in loads.items() if m["shift"] > 0.02}
     assert not shifts
+
+
+PLACE = """() => { const all = [...document.querySelectorAll('article :is(p, pre, h2, h3)')];
+  const k = all.findIndex(e => e.getBoundingClientRect().top > 80);
+  return [k, all[k].getBoundingClientRect().top]; }"""
+AGAIN = """k => document.querySelectorAll('article :is(p, pre, h2, h3)')[k]
+  .getBoundingClientRect().top"""
+
+
+@pytest.mark.parametrize("mode", ["light", "phone"])
+def test_reload_and_back_return_to_the_same_paragraph(open_page, site, mode):
+    """Sections out of view have estimated heights: the number of pixels alone would mislead."""
+    page = open_page("chapters/divergence/forward-and-reverse.html", mode)
+    page.evaluate(READ_TO_THE_END)
+    page.evaluate("scrollTo(0, 0.6 * document.documentElement.scrollHeight)")
+    page.wait_for_timeout(300)
+    k, top = page.evaluate(PLACE)
+    page.reload()
+    page.wait_for_timeout(500)
+    assert abs(page.evaluate(AGAIN, k) - top) < 5
+    page.goto(f"{site}chapters/back/notation.html")
+    page.go_back()
+    page.wait_for_timeout(500)
+    assert abs(page.evaluate(AGAIN, k) - top) < 5
+
+
+@pytest.mark.parametrize("mode", ["light", "phone"])
+def test_links_from_the_claims_land_at_their_cells(open_page, mode):
+    page = open_page("chapters/back/claims.html", mode)
+    links = page.locator("td a[href*='#check-']").evaluate_all("all => all.map(a => a.href)")
+    for link in links[:: max(1, len(links) // 6)]:
+        page.goto("about:blank")
+        page.goto(link)
+        page.wait_for_timeout(300)
+        top = page.evaluate("document.querySelector(':target').getBoundingClientRect().top")
+        assert 0 <= top <= 200, f"{link}: {top:.0f} px from the top of the window"
+
+
+def test_a_component_that_cannot_be_loaded_leaves_its_figure(browser, site):
+    context = browser.new_context(**MODES["phone"])
+    page = context.new_page()
+    page.route("**/two-bumps.js", lambda route: route.abort())
+    page.goto(f"{site}index.html")
+    page.locator("kl-two-bumps").scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    figure = page.locator("kl-two-bumps svg")
+    assert figure.is_visible() and figure.bounding_box()["height"] > 80
+    assert page.locator("kl-two-bumps").bounding_box()["height"] < 400
+    context.close()
+
+
+@pytest.mark.parametrize("width", [320, 600, 768, 992, 1000, 1100, 1440, 1920])
+def test_no_window_cuts_a_page(open_page, width):
+    for name in CHAPTERS[-1], "index.html":
+        page = open_page(name, viewport={"width": width, "height": 800})
+        wide = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+        edge = page.evaluate("document.querySelector('article').getBoundingClientRect().right")
+        assert wide <= 0 and edge <= width - 10, (name, wide, edge)
 
 
 # ---------------------------------------------------------------- without a server, without a net

@@ -67,8 +67,9 @@ addEventListener("pagehide", () => {
 });
 if (history.scrollRestoration === "manual") {
   const [k, top] = (sessionStorage.getItem(here) || "").split(" ").map(Number), mark = marks[k];
-  const back = () => { if (mark && top !== undefined) scrollBy(0, mark.getBoundingClientRect().top - top); };
-  back(); requestAnimationFrame(back); document.fonts.ready.then(back);
+  let frames = 0; // sections that come near are laid out frame by frame, and move the mark
+  const back = () => { scrollBy(0, mark.getBoundingClientRect().top - top); if (++frames < 15) requestAnimationFrame(back); };
+  if (mark) { back(); addEventListener("load", () => { frames = 0; back(); }); }
   history.scrollRestoration = "auto";
 }
 
