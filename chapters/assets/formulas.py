@@ -64,6 +64,8 @@ def mend(tree: ET.Element) -> None:
             base = list(e[0])  # Cov_b: the space that follows a name would stand inside it
             if len(base) > 1 and _is_name(base[0]) and base[1].text == APPLY:
                 e[0] = base[0]
+        if e.tag == "mtable":
+            _align(e)
     for e in tree.iter():
         if e.tag in ROWS:
             e[:] = _spaced(list(e))
@@ -84,6 +86,18 @@ def _restyle(e: ET.Element) -> None:
     if e.get("minsize") == "1.2em":  # \big: the closing one, with an exponent, is drawn broken
         del e.attrib["minsize"], e.attrib["maxsize"]
         e.set("stretchy", "false")
+
+
+def _align(table: ET.Element) -> None:
+    """Browsers heed no ``columnalign`` and no ``columnspacing``, but they heed style."""
+    align = table.attrib.pop("columnalign", "").split()
+    gaps = [float(g.removesuffix("em")) for g in table.attrib.pop("columnspacing", "").split()]
+    for row in table:
+        for k, cell in enumerate(row):
+            before, after = (gaps[min(i, len(gaps) - 1)] / 2 if gaps else 0.4 for i in (k - 1, k))
+            left, right = before * (k > 0), after * (k < len(row) - 1)
+            side = align[min(k, len(align) - 1)] if align else "center"
+            cell.set("style", f"text-align:{side};padding:.25em {right:g}em .25em {left:g}em")
 
 
 def _letter(c: str, variant: str) -> str:

@@ -44,6 +44,37 @@ def test_a_sign_is_no_difference():
     assert 'form="prefix"' not in formula("a-b")
 
 
+def test_the_space_of_a_name_follows_its_index():
+    assert formula(r"2\log_2 x").count("mspace") == 2 and "\u2061" not in formula(r"\log_2 x")
+    index = ET.fromstring(formula(r"\operatorname{Cov}_b f")).find(".//msub")
+    assert [e.text for e in index] == ["Cov", "b"]
+
+
+def test_dots_stand_between_their_commas_and_signs_of_a_script_are_tight():
+    assert "<mi>…</mi>" in formula(r"1,\dots,L")
+    assert formula("a^{l-1}").count('lspace="0em"') == 1 and "lspace" not in formula("a-1")
+
+
+def test_columns_of_an_alignment_meet_at_the_sign():
+    cells = ET.fromstring(formula(r"\begin{aligned}a&=b\\cc&=d\end{aligned}")).findall(".//mtd")
+    assert [c.get("style").split(";")[0] for c in cells] == [
+        "text-align:right",
+        "text-align:left",
+    ] * 2
+    assert all("0em .25em 0em" in c.get("style") for c in cells)
+
+
+@pytest.mark.parametrize("tex", [r"\frac{1}", r"\nosuch", r"\underbrace{x}_y"])
+def test_what_cannot_be_drawn_is_refused(tex):
+    with pytest.raises(ValueError):
+        formula(tex)
+
+
+def test_a_root_asks_for_its_sign_and_an_italic_for_its_letter():
+    assert {"√", "𝑥", "1"} <= formulas.characters(formula(r"\sqrt{x+1}"))
+    assert "ℎ" in formulas.characters(formula("h")) and "√" not in formulas.characters(formula("h"))
+
+
 def test_a_formula_carries_no_second_copy_of_itself():
     assert "annotation" not in formula(r"\frac{1}{2}") and "\\frac" not in formula(r"\frac{1}{2}")
 

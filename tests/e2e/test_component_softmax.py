@@ -17,7 +17,7 @@ TARGETS["soft"] = [0.6, 0.25, 0.1, 0.05]
 LOGITS = [[-1, 1, 0.5, 0], [0, 0, 0, 0], [5, -5, -5, -5], [-5, 5, 5, -5], [0.3, -2.7, 4.9, -5]]
 OUTPUTS = [f"{v}{i}" for v in "qg" for i in (1, 2, 3, 4)] + [
     "entropy",
-    "length",
+    "norm",
     "forward",
     "reverse",
 ]

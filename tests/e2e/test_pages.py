@@ -44,7 +44,10 @@ def open_page(browser, site):
             "console",
             lambda m: wrong.append(f"{name}: {m.text}") if m.type in ("error", "warning") else None,
         )
-        page.on("requestfailed", lambda r: wrong.append(f"{name}: {r.url} failed"))
+        page.on(  # what leaving a page breaks off has not failed
+            "requestfailed",
+            lambda r: r.failure == "net::ERR_ABORTED" or wrong.append(f"{name}: {r.url} failed"),
+        )
         page.goto(f"{base or site}{name}", wait_until="load")
         page.evaluate("document.fonts.ready.then(() => 1)")
         return page
