@@ -58,7 +58,10 @@ def metadata(title: str, description: str, address: str, image: str, *, chapter:
         ("og:site_name", citation["title"]),
         ("og:url", address),
         ("og:image", image),
-        ("og:image:alt", "A page of the book: code, the picture that it draws, and a theorem"),
+        (
+            "og:image:alt",
+            "Two bumps p, a dashed curve q that can be dragged, and both divergences in nats",
+        ),
         ("twitter:card", "summary_large_image"),
         ("citation_title", title),
         *(("citation_author", a.get("name") or a["family-names"]) for a in citation["authors"]),
