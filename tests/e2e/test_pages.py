@@ -14,6 +14,7 @@ SITE = chrome.SITE
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
 PAGES = [p for p in PAGES if "http-equiv" not in (SITE / p).read_text(encoding="utf8")[:400]]
 PREFIX = urlsplit(yaml.safe_load((chrome.ROOT / "_config.yml").read_text())["html"]["baseurl"]).path
+pytestmark = pytest.mark.timeout(120)
 CHAPTERS = [p for p in PAGES if (SITE / "_sources" / p).with_suffix(".ipynb").exists()]
 MODES = {
     "light": {"viewport": chrome.DESK, "color_scheme": "light"},
@@ -21,6 +22,14 @@ MODES = {
     "phone": {"viewport": chrome.PHONE, "color_scheme": "light", "is_mobile": True},
     "phone-dark": {"viewport": chrome.PHONE, "color_scheme": "dark", "is_mobile": True},
 }
+
+
+# A promise that never settles would hang the tests: each one gets a few seconds.
+FONTS = (
+    "Promise.race([document.fonts.ready, new Promise(go => setTimeout(go, 5000))]).then(() => 1)"
+)
+CLIPBOARD = """Promise.race([navigator.clipboard.readText(),
+  new Promise(go => setTimeout(go, 5000, 'nothing to be read'))])"""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +58,7 @@ def open_page(browser, site):
             lambda r: r.failure == "net::ERR_ABORTED" or wrong.append(f"{name}: {r.url} failed"),
         )
         page.goto(f"{base or site}{name}", wait_until="load")
-        page.evaluate("document.fonts.ready.then(() => 1)")
+        page.evaluate(FONTS)
         return page
 
     yield open_
@@ -201,7 +210,7 @@ WATCH_SHIFTS = """window.shift = 0; new PerformanceObserver(list => list.getEntr
 READ_TO_THE_END = """async () => {
   for (let y = 0; y < document.documentElement.scrollHeight; y += 500) {
     scrollTo(0, y);
-    for (const _ of "ab") await new Promise(requestAnimationFrame);
+    await new Promise(go => setTimeout(go, 30)); // no frame is drawn in a window behind another
   } }"""
 
 
@@ -213,7 +222,7 @@ def load(browser, site: str, name: str) -> dict:
     page.on("response", lambda response: responses.append(response))
     page.add_init_script(WATCH_SHIFTS)
     page.goto(site + name, wait_until="load")
-    page.evaluate("document.fonts.ready.then(() => 1)")
+    page.evaluate(FONTS)
     page.evaluate(READ_TO_THE_END)
     page.wait_for_timeout(300)
     measured = {
@@ -357,7 +366,7 @@ def test_code_is_copied_as_it_stands(open_page):
     box = page.locator(".cell_input .highlight").nth(1)
     box.hover()
     box.get_by_role("button", name="Copy").click()
-    copied = page.evaluate("navigator.clipboard.readText()")
+    copied = page.evaluate(CLIPBOARD)
     assert copied and copied == box.locator("pre").inner_text().rstrip("\n")
 
 
