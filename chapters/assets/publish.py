@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import unicodedata
+from functools import cache
 from html import escape, unescape
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -137,7 +138,6 @@ def context(app: Sphinx, page: str, template: str, ctx: dict, doctree) -> None:
     base = app.config.html_baseurl
     address = base if home else urljoin(base, f"{page}.html")
     description = (describe(doctree) if doctree is not None else "") or f"{plain}: {name}."
-    ctx["collapse_index"] = False  # needs a script of Sphinx's that no page loads
     book = {
         "title": escape(name if home else f"{plain} — {name}"),
         "description": escape(description, quote=True),
@@ -283,6 +283,7 @@ def pictures(body: str, out: Path, root: str) -> str:
 # ---------------------------------------------------------------- files beside the pages
 
 
+@cache
 def token_styles() -> tuple[str, list[str]]:
     """Style sheet for code tokens in light and dark, and the classes that need none."""
     from pygments.styles import get_style_by_name
