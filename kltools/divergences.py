@@ -1,4 +1,4 @@
-r"""Entropy, cross-entropy, Kullback-Leibler divergence and total variation, from log-probabilities.
+r"""Entropies, KL and Jensen-Shannon divergence, total variation, from log-probabilities.
 
 The divergence is summed in the Bregman form
 
@@ -157,6 +157,35 @@ def tv(logp: Tensor, logq: Tensor, *, dim: int = -1, check: bool = True) -> Tens
     """
     logp, logq = _arguments(dim, check, logp=logp, logq=logq)
     return (logp.exp() - logq.exp()).abs().sum(dim) / 2
+
+
+def gjs(
+    logp: Tensor, logq: Tensor, beta: float = 0.5, *, dim: int = -1, check: bool = True
+) -> Tensor:
+    """The Jensen-Shannon divergence β D(p‖m) + (1 - β) D(q‖m), m = β p + (1 - β) q ``[...]`` nats.
+
+    It lies between 0 and the entropy of the coin (β, 1 - β), log 2 for β = ½, which it has where
+    p and q share no entry; finite for all supports. It goes to 0 as β goes to 0 or 1, where
+    GJS/β and GJS/(1 - β) go to D(p‖q) and D(q‖p). Source: Lin (1991).
+
+    Args:
+        logp: log-probabilities of the first law ``[..., V]``, with the weight β.
+        logq: log-probabilities of the second, the same shape, dtype and device.
+        beta: the weight, strictly between 0 and 1.
+        dim: the dimension of the distribution.
+        check: raise unless both are normalized.
+
+    Raises:
+        TypeError, ValueError: as in `kl`; ``beta`` is not inside (0, 1).
+    """
+    if not 0 < beta < 1:
+        raise ValueError(f"beta: expected a number inside (0, 1), got {beta}")
+    logp, logq = _arguments(dim, check, logp=logp, logq=logq)
+    none = (logp == -math.inf) & (logq == -math.inf)  # logaddexp has no gradient there
+    a, b = (torch.where(none, 0, x) for x in (logp, logq))
+    logm = torch.logaddexp(a + math.log(beta), b + math.log1p(-beta)).masked_fill(none, -math.inf)
+    p_side, q_side = (kl(x, logm, dim=dim, check=False) for x in (logp, logq))
+    return beta * p_side + (1 - beta) * q_side
 
 
 def _positive_where(d: Tensor, p: Tensor) -> Tensor:

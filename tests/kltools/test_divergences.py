@@ -8,16 +8,17 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.spatial
 import scipy.special
 import scipy.stats
 import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
-from kltools.divergences import assert_normalized, cross_entropy, entropy, kl, tv
+from kltools.divergences import assert_normalized, cross_entropy, entropy, gjs, kl, tv
 
 INF = math.inf
-PAIRS = [kl, cross_entropy, tv]
+PAIRS = [kl, cross_entropy, tv, gjs]
 
 
 def f64(*values):
@@ -610,3 +611,48 @@ def test_a_triangle_that_is_violated():
     assert float(kl(p, r)) == pytest.approx(1.614, abs=1e-3)
     assert float(kl(p, q) + kl(q, r)) == pytest.approx(0.655, abs=1e-3)
     assert tv(p, r) <= tv(p, q) + tv(q, r)
+
+
+@pytest.mark.parametrize("beta", [1e-3, 0.1, 0.5, 0.9])
+def test_jensen_shannon_is_what_the_entropies_of_the_mixture_leave(beta):
+    """H(m) - β H(p) - (1 - β) H(q), by enumeration, and SciPy's distance for β = ½."""
+    rng = np.random.default_rng(3)
+    for p, q in rng.dirichlet(np.full(6, 0.4), (50, 2)):
+        p[:2], q[1:3] = 0, 0  # only p, only q, neither
+        p, q = p / p.sum(), q / q.sum()
+        h = [math.fsum(-x * math.log(x) for x in a if x) for a in (beta * p + (1 - beta) * q, p, q)]
+        got = gjs(torch.tensor(p).log(), torch.tensor(q).log(), beta).item()
+        assert got == pytest.approx(h[0] - beta * h[1] - (1 - beta) * h[2], rel=1e-9, abs=1e-14)
+        if beta == 0.5:
+            assert got == pytest.approx(scipy.spatial.distance.jensenshannon(p, q) ** 2, rel=1e-9)
+
+
+def test_jensen_shannon_of_masked_and_of_disjoint_distributions():
+    a, b = f64(0.3, 0.7, 0, 0).log(), f64(0, 0, 1, 0).log()
+    for beta in (0.2, 0.5):
+        coin = -beta * math.log(beta) - (1 - beta) * math.log(1 - beta)
+        assert gjs(a, b, beta).item() == pytest.approx(coin, rel=1e-12)
+    assert 0 <= gjs(a, a).item() < 1e-30
+    x, y = (logits(s, 5).requires_grad_() for s in (1, 2))
+    mask = torch.tensor([False, False, True, False, True])
+    value = gjs(*(z.masked_fill(mask, -INF).log_softmax(-1) for z in (x, y)))
+    value.backward()
+    kept = [z.detach()[~mask].requires_grad_() for z in (x, y)]
+    small = gjs(*(z.log_softmax(-1) for z in kept))
+    small.backward()
+    assert value.item() == pytest.approx(small.item(), rel=1e-12)
+    for z, k in zip((x, y), kept):
+        assert torch.allclose(z.grad[~mask], k.grad, rtol=1e-12) and not z.grad[mask].any()
+
+
+def test_jensen_shannon_over_its_weight_goes_to_both_directions():
+    a, b = logs(5, 7), logs(6, 7)
+    for beta in (1e-3, 1e-6):
+        assert gjs(a, b, beta).item() / beta == pytest.approx(kl(a, b).item(), rel=10 * beta)
+        assert gjs(a, b, 1 - beta).item() / beta == pytest.approx(kl(b, a).item(), rel=10 * beta)
+
+
+@pytest.mark.parametrize("beta", [0, 1, -0.1, math.nan])
+def test_jensen_shannon_refuses_a_weight_at_the_ends(beta):
+    with pytest.raises(ValueError, match=r"beta: expected a number inside \(0, 1\), got"):
+        gjs(logs(1, 3), logs(2, 3), beta)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kltools.backprop import MLP
 from kltools.closed_form import kl_bernoulli, kl_normal
-from kltools.divergences import cross_entropy, entropy, kl, tv
+from kltools.divergences import cross_entropy, entropy, gjs, kl, tv
+from kltools.estimators import k1, k2, k3
 from kltools.gradients import kl_from_logits, logit_gradient, logit_hessian
 from kltools.reduce import Mean, masked_sum
 
@@ -133,6 +134,28 @@ def test_total_variation_is_a_metric_between_0_and_1(three):
     assert 0 <= tv(p, q) <= 1 + ROUNDING
     assert tv(p, q) == tv(q, p) and tv(p, p) == 0
     assert tv(p, r) <= tv(p, q) + tv(q, r) + ROUNDING
+
+
+@given(distributions(3), st.floats(0.01, 0.99))
+def test_jensen_shannon_is_bounded_and_its_root_is_a_metric(three, beta):
+    p, q, r = map(log, three)
+    coin = -beta * math.log(beta) - (1 - beta) * math.log(1 - beta)
+    assert -ROUNDING <= gjs(p, q, beta).item() <= coin + ROUNDING
+    pq, qr, pr = (math.sqrt(gjs(*pair).item()) for pair in ((p, q), (q, r), (p, r)))
+    assert pr <= pq + qr + 1e-7  # the root of rounding
+
+
+@given(distributions())
+def test_estimators_are_right_on_average_and_k3_misses_what_q_excludes(pq):
+    """All outcomes, weighted with q: k1 and k3 + 1 - Σ p (where q > 0) give D(q‖p)."""
+    p, q = pq
+    seen = q > 0
+    assume(np.all(p[seen] > 0))
+    weight, logq, logp = torch.tensor(q[seen]), log(q[seen]), log(p[seen])
+    want = enumerated(q, p)
+    assert agree((weight * k1(logq, logp)).sum().item(), want)
+    assert agree((weight * k3(logq, logp)).sum().item(), want + p[seen].sum() - 1)
+    assert (k2(logq, logp) >= 0).all() and (k3(logq, logp) >= 0).all()
 
 
 @given(distributions(), st.randoms(use_true_random=False))
