@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -27,6 +29,21 @@ FLAGS = [
 TEXT = {".html", ".js", ".css", ".svg", ".json", ".txt", ".xml"}  # what a server packs
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
+MODES = {
+    "light": {"viewport": DESK, "color_scheme": "light"},
+    "dark": {"viewport": DESK, "color_scheme": "dark"},
+    "phone": {"viewport": PHONE, "color_scheme": "light", "is_mobile": True},
+    "phone-dark": {"viewport": PHONE, "color_scheme": "dark", "is_mobile": True},
+}
+# A promise that never settles would hang the tests: each one gets a few seconds.
+FONTS = (
+    "Promise.race([document.fonts.ready, new Promise(go => setTimeout(go, 5000))]).then(() => 1)"
+)
+# The published pages, but for redirections; and those that are chapters.
+PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
+PAGES = [p for p in PAGES if "http-equiv" not in (SITE / p).read_text(encoding="utf8")[:400]]
+CHAPTERS = [p for p in PAGES if (SITE / "_sources" / p).with_suffix(".ipynb").exists()]
+PREFIX = urlsplit(yaml.safe_load((ROOT / "_config.yml").read_text())["html"]["baseurl"]).path
 
 
 def chromium() -> str | None:

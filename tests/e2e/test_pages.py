@@ -1,4 +1,4 @@
-"""Every published page in a real browser: nobody shut out, nothing fetched, light, at any width."""
+"""Every published page in a real browser: light, still, whole at any width, nothing fetched."""
 
 import gzip
 import statistics
@@ -6,156 +6,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from tests import browser as chrome
 
-SITE = chrome.SITE
-PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
-PAGES = [p for p in PAGES if "http-equiv" not in (SITE / p).read_text(encoding="utf8")[:400]]
-PREFIX = urlsplit(yaml.safe_load((chrome.ROOT / "_config.yml").read_text())["html"]["baseurl"]).path
 pytestmark = pytest.mark.timeout(120)
-CHAPTERS = [p for p in PAGES if (SITE / "_sources" / p).with_suffix(".ipynb").exists()]
-MODES = {
-    "light": {"viewport": chrome.DESK, "color_scheme": "light"},
-    "dark": {"viewport": chrome.DESK, "color_scheme": "dark"},
-    "phone": {"viewport": chrome.PHONE, "color_scheme": "light", "is_mobile": True},
-    "phone-dark": {"viewport": chrome.PHONE, "color_scheme": "dark", "is_mobile": True},
-}
-
-
-# A promise that never settles would hang the tests: each one gets a few seconds.
-FONTS = (
-    "Promise.race([document.fonts.ready, new Promise(go => setTimeout(go, 5000))]).then(() => 1)"
-)
 CLIPBOARD = """Promise.race([navigator.clipboard.readText(),
   new Promise(go => setTimeout(go, 5000, 'nothing to be read'))])"""
 
 
-@pytest.fixture(scope="module")
-def site():
-    assert PAGES, "no built book: run `make book`"
-    with chrome.serve(SITE, PREFIX) as address:
-        yield address
-
-
-@pytest.fixture
-def open_page(browser, site):
-    """Open a page in a mode; whatever goes wrong on it fails the test at its end."""
-    wrong, contexts = [], []
-
-    def open_(name: str, mode: str = "light", base: str | None = None, **more):
-        context = browser.new_context(**{**MODES[mode], **more}, reduced_motion="reduce")
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda e: wrong.append(f"{name}: {e}"))
-        page.on(
-            "console",
-            lambda m: wrong.append(f"{name}: {m.text}") if m.type in ("error", "warning") else None,
-        )
-        page.on(  # what leaving a page breaks off has not failed
-            "requestfailed",
-            lambda r: r.failure == "net::ERR_ABORTED" or wrong.append(f"{name}: {r.url} failed"),
-        )
-        page.goto(f"{base or site}{name}", wait_until="load")
-        page.evaluate(FONTS)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert not wrong
-
-
-# Contrast depends on colors and sizes alone, and a chapter has ten thousand pieces of text: keep
-# the first two that look the same and remove the rest, so that axe measures looks, not words.
-ONE_OF_EACH_LOOK = """() => { const looks = new Map(), papers = new Map();
-  const paper = e => { if (!e) return '';
-    if (!papers.has(e)) { const c = getComputedStyle(e);
-      const own = c.backgroundColor === 'rgba(0, 0, 0, 0)' && c.backgroundImage === 'none' ? ''
-        : c.backgroundColor + c.backgroundImage + '|';
-      papers.set(e, own + (c.opacity === '1' ? '' : c.opacity + '|') + paper(e.parentElement)); }
-    return papers.get(e); };
-  const again = [];
-  for (const e of document.querySelectorAll('body *')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
-    const c = getComputedStyle(e);
-    const look = [c.color, c.fill, c.fontSize, c.fontWeight, c.visibility, paper(e)].join();
-    looks.set(look, (looks.get(look) ?? 0) + 1);
-    if (looks.get(look) > 2) again.push(e);
-  }
-  again.filter(e => !e.firstElementChild).forEach(e => e.remove());
-  document.querySelectorAll('math, svg').forEach(e => e.textContent.trim() || e.remove());
-  return looks.size; }"""
-
-
-def axe(page, options: dict) -> list[str]:
-    """What axe finds, each with the first element that it finds it on."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page, options={**options, "resultTypes": ["violations"]}).response
-    return [
-        f"{v['id']} ({len(v['nodes'])}): {v['nodes'][0]['target']} {v['nodes'][0]['html'][:160]}"
-        for v in found["violations"]
-    ]
-
-
-def barriers(page) -> list[str]:
-    """Every rule of axe but contrast, and one that it leaves out by default."""
-    rules = {"color-contrast": {"enabled": False}, "target-size": {"enabled": True}}
-    return axe(page, {"rules": rules})
-
-
-def low_contrast(page) -> list[str]:
-    """The rule that remains; it uses the page up."""
-    assert page.evaluate(ONE_OF_EACH_LOOK) > 1
-    return axe(page, {"runOnly": ["color-contrast"]})
-
-
-# ---------------------------------------------------------------- nobody is shut out
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", PAGES)
-def test_no_barrier_and_no_sideways_scroll(open_page, name, mode):
-    page = open_page(name, mode)
-    if mode == "light":
-        assert barriers(page) == []
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    # a reader unfolds what is in view: lay out all sections, as scrolling does
-    page.add_style_tag(content="section { content-visibility: visible !important }")
-    page.wait_for_timeout(200)  # boxes that scroll become stops of the keyboard
-    assert barriers(page) == [], "with everything unfolded"
-    wide = page.evaluate(
-        "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
-    )
-    assert wide <= 0, f"{wide} px wider than the window"
-    assert low_contrast(page) == []
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ["index.html", CHAPTERS[0] if CHAPTERS else "", "search.html"])
-def test_no_barrier_with_lists_and_search_open(open_page, name, mode):
-    page = open_page(name, mode)
-    for label in ("Contents of the book", "On this page"):
-        button = page.get_by_role("button", name=label)
-        if button.is_visible():
-            button.click()
-            assert page.get_by_role("navigation", name=label).is_visible()
-            assert barriers(page) == [], label
-            page.keyboard.press("Escape")
-            assert not page.get_by_role("navigation", name=label).is_visible()
-    if name == "search.html":
-        page.fill("#query", "entropy")
-    else:
-        page.keyboard.press("Control+k")
-        page.fill("dialog#search input", "entropy")
-    page.wait_for_selector("ol li mark")
-    assert barriers(page) == [], "search"
-    assert low_contrast(page) == [], "search"
-
-
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", chrome.PAGES)
 def test_keyboard_reaches_everything_and_leaves_it(open_page, name):
     page = open_page(name)
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -216,13 +75,13 @@ READ_TO_THE_END = """async () => {
 
 def load(browser, site: str, name: str) -> dict:
     """Bytes, requests, foreign hosts and layout shift of a page that is read from top to end."""
-    context = browser.new_context(**MODES["phone"])
+    context = browser.new_context(**chrome.MODES["phone"])
     page = context.new_page()
     responses: list = []
     page.on("response", lambda response: responses.append(response))
     page.add_init_script(WATCH_SHIFTS)
     page.goto(site + name, wait_until="load")
-    page.evaluate(FONTS)
+    page.evaluate(chrome.FONTS)
     page.evaluate(READ_TO_THE_END)
     page.wait_for_timeout(300)
     measured = {
@@ -238,7 +97,7 @@ def load(browser, site: str, name: str) -> dict:
 
 @pytest.fixture(scope="module")
 def loads(browser, site) -> dict[str, dict]:
-    return {name: load(browser, site, name) for name in PAGES}
+    return {name: load(browser, site, name) for name in chrome.PAGES}
 
 
 def test_pages_are_light(loads):
@@ -296,7 +155,7 @@ def test_links_from_the_claims_land_at_their_cells(open_page, mode):
 
 
 def test_a_component_that_cannot_be_loaded_leaves_its_figure(browser, site):
-    context = browser.new_context(**MODES["phone"])
+    context = browser.new_context(**chrome.MODES["phone"])
     page = context.new_page()
     page.route("**/two-bumps.js", lambda route: route.abort())
     page.goto(f"{site}index.html")
@@ -310,7 +169,7 @@ def test_a_component_that_cannot_be_loaded_leaves_its_figure(browser, site):
 
 @pytest.mark.parametrize("width", [320, 600, 768, 992, 1000, 1100, 1440, 1920])
 def test_no_window_cuts_a_page(open_page, width):
-    for name in CHAPTERS[-1], "index.html":
+    for name in chrome.CHAPTERS[-1], "index.html":
         page = open_page(name, viewport={"width": width, "height": 800})
         wide = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
         edge = page.evaluate("document.querySelector('article').getBoundingClientRect().right")
@@ -320,11 +179,11 @@ def test_no_window_cuts_a_page(open_page, width):
 # ---------------------------------------------------------------- without a server, without a net
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", chrome.PAGES)
 def test_works_from_a_folder_without_a_network(open_page, name):
     if name == "404.html":
         return  # only a server shows it, under an address that is not there
-    page = open_page(name, base=SITE.as_uri() + "/", offline=True)
+    page = open_page(name, base=chrome.SITE.as_uri() + "/", offline=True)
     formulas = page.locator("math")
     if formulas.count():
         assert formulas.first.bounding_box()["width"] > 0
@@ -361,7 +220,7 @@ def test_theme_is_kept_and_follows_the_system(open_page):
 
 
 def test_code_is_copied_as_it_stands(open_page):
-    page = open_page(CHAPTERS[0])
+    page = open_page(chrome.CHAPTERS[0])
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     box = page.locator(".cell_input .highlight").nth(1)
     box.hover()
@@ -371,9 +230,9 @@ def test_code_is_copied_as_it_stands(open_page):
 
 
 def test_everything_reads_without_javascript(browser, site):
-    context = browser.new_context(**MODES["phone"], java_script_enabled=False)
+    context = browser.new_context(**chrome.MODES["phone"], java_script_enabled=False)
     page = context.new_page()
-    page.goto(site + CHAPTERS[0])
+    page.goto(site + chrome.CHAPTERS[0])
     page.get_by_role("button", name="Contents of the book").click()
     assert page.get_by_role("navigation", name="Contents of the book").is_visible()
     page.keyboard.press("Escape")

@@ -1,0 +1,93 @@
+"""Every published page in every mode: axe finds nothing, and nothing scrolls sideways."""
+
+import pytest
+
+from tests import browser as chrome
+
+pytestmark = pytest.mark.timeout(120)
+
+# Contrast depends on colors and sizes alone, and a chapter has ten thousand pieces of text: keep
+# the first two that look the same and remove the rest, so that axe measures looks, not words.
+ONE_OF_EACH_LOOK = """() => { const looks = new Map(), papers = new Map();
+  const paper = e => { if (!e) return '';
+    if (!papers.has(e)) { const c = getComputedStyle(e);
+      const own = c.backgroundColor === 'rgba(0, 0, 0, 0)' && c.backgroundImage === 'none' ? ''
+        : c.backgroundColor + c.backgroundImage + '|';
+      papers.set(e, own + (c.opacity === '1' ? '' : c.opacity + '|') + paper(e.parentElement)); }
+    return papers.get(e); };
+  const again = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+    const c = getComputedStyle(e);
+    const look = [c.color, c.fill, c.fontSize, c.fontWeight, c.visibility, paper(e)].join();
+    looks.set(look, (looks.get(look) ?? 0) + 1);
+    if (looks.get(look) > 2) again.push(e);
+  }
+  again.filter(e => !e.firstElementChild).forEach(e => e.remove());
+  document.querySelectorAll('math, svg').forEach(e => e.textContent.trim() || e.remove());
+  return looks.size; }"""
+
+
+def axe(page, options: dict) -> list[str]:
+    """What axe finds, each with the first element that it finds it on."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={**options, "resultTypes": ["violations"]}).response
+    return [
+        f"{v['id']} ({len(v['nodes'])}): {v['nodes'][0]['target']} {v['nodes'][0]['html'][:160]}"
+        for v in found["violations"]
+    ]
+
+
+def barriers(page) -> list[str]:
+    """Every rule of axe but contrast, and one that it leaves out by default."""
+    rules = {"color-contrast": {"enabled": False}, "target-size": {"enabled": True}}
+    return axe(page, {"rules": rules})
+
+
+def low_contrast(page) -> list[str]:
+    """The rule that remains; it uses the page up."""
+    assert page.evaluate(ONE_OF_EACH_LOOK) > 1
+    return axe(page, {"runOnly": ["color-contrast"]})
+
+
+@pytest.mark.parametrize("mode", chrome.MODES)
+@pytest.mark.parametrize("name", chrome.PAGES)
+def test_no_barrier_and_no_sideways_scroll(open_page, name, mode):
+    page = open_page(name, mode)
+    if mode == "light":
+        assert barriers(page) == []
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    # a reader unfolds what is in view: lay out all sections, as scrolling does
+    page.add_style_tag(content="section { content-visibility: visible !important }")
+    page.wait_for_timeout(200)  # boxes that scroll become stops of the keyboard
+    assert barriers(page) == [], "with everything unfolded"
+    wide = page.evaluate(
+        "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert wide <= 0, f"{wide} px wider than the window"
+    assert low_contrast(page) == []
+
+
+@pytest.mark.parametrize("mode", chrome.MODES)
+@pytest.mark.parametrize(
+    "name", ["index.html", chrome.CHAPTERS[0] if chrome.CHAPTERS else "", "search.html"]
+)
+def test_no_barrier_with_lists_and_search_open(open_page, name, mode):
+    page = open_page(name, mode)
+    for label in ("Contents of the book", "On this page"):
+        button = page.get_by_role("button", name=label)
+        if button.is_visible():
+            button.click()
+            assert page.get_by_role("navigation", name=label).is_visible()
+            assert barriers(page) == [], label
+            page.keyboard.press("Escape")
+            assert not page.get_by_role("navigation", name=label).is_visible()
+    if name == "search.html":
+        page.fill("#query", "entropy")
+    else:
+        page.keyboard.press("Control+k")
+        page.fill("dialog#search input", "entropy")
+    page.wait_for_selector("ol li mark")
+    assert barriers(page) == [], "search"
+    assert low_contrast(page) == [], "search"
