@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FAULTS = """
 p and q swapped      | divergences | in named.values()] | in named.values()][::-1] | two-directions
 sign of d            | divergences | 0, logq - logp)    | 0, logp - logq)      | entropy-and-kl
-masked: nan gradient | divergences | (none, 0, logq -   | (none & False, 0, logq - |
+masked: nan gradient | divergences | (none, 0, logq -   | (none & False, 0, logq - | stable-kl
 0 < q adds nothing   | divergences | none, q, bregman   | none, 0, bregman     | entropy-and-kl
 series cut           | divergences | else 9, 2, -1)     | else 9, 3, -1)       | entropy-and-kl
 series used far away | divergences | NEAR = 0.5         | NEAR = 50.0          | entropy-and-kl
@@ -24,13 +24,21 @@ series never used    | divergences | d.abs() <= NEAR    | d.abs() < 0          |
 derivative e^d       | divergences | grad * torch.expm1 | grad * torch.exp     | forward-and-reverse
 sum not checked      | divergences | .max() > atol      | .max() > 1e9         | entropy-and-kl
 cross-entropy's sign | divergences | -(_positive_where  | (_positive_where     | entropy-and-kl
-half of TV forgotten | divergences | .sum(dim) / 2      | .sum(dim)            |
+half of TV forgotten | divergences | .sum(dim) / 2      | .sum(dim)            | inequalities
+weight of p forgotten | divergences | return beta * p_side | return p_side       | logit-gradients
+mixture of q alone   | divergences | a + math.log(beta) | b + math.log(beta)   | logit-gradients
 forward: p - q       | gradients   | logq.exp() - logp. | logp.exp() - logq.   | two-directions
 ReverseKL's sign     | gradients   | q * (f - r)        | q * (r - f)          | derivation
 R left out           | gradients   | q * (f - r)        | q * f                | forward-and-reverse
 directions mixed up  | gradients   | "forward": Forward | "forward": Reverse   | two-directions
 sign of dlogp        | gradients   | dlogp = g * p      | dlogp = -g * p       |
-Hessian without + 1  | gradients   | None, :] + 1)      | None, :])            |
+Hessian without + 1  | gradients   | None, :] + 1)      | None, :])            | logit-gradients
+sign of k1           | estimators  | return logq - logp | return logp - logq   | estimators-value
+half of k2 forgotten | estimators  | ** 2 / 2           | ** 2                 | estimators-value
+k3 of q/p            | estimators  | d = logp - logq    | d = logq - logp      | estimators-value
+score not detached   | estimators  | (logq - logp).detach() * | (logq - logp) * | estimators-gradient
+weight not detached  | estimators  | .exp().detach()    | .exp()               | estimators-gradient
+no weight            | estimators  | weight * torch.where | 1 * torch.where    | estimators-gradient
 half the log ratio   | closed_form | 2 * (s1.log()      | 1 * (s1.log()        | forward-and-reverse
 means over s1        | closed_form | ((m1 - m2) / s2)   | ((m1 - m2) / s1)     | forward-and-reverse
 one outcome of two   | closed_form | + _outcome(1 - p   | + 0 * _outcome(1 - p |
@@ -38,9 +46,9 @@ sign of first error  | backprop    | [a[-1] - self.     | [-a[-1] + self.      |
 slope left out       | backprop    | * dsigma(z[l - 1]) | * 1                  | derivation
 sum for mean         | backprop    | d.T @ a / m        | d.T @ a              | derivation
 one mean error       | backprop    | d.T @ a / m        | d.mean(0)[:, None] * a[0] | derivation
-mask dropped         | reduce      | where(mask, x, 0)  | clone(x)             |
+mask dropped         | reduce      | where(mask, x, 0)  | clone(x)             | stable-kl
 mask multiplied      | reduce      | where(mask, x, 0)  | mul(mask, x)         |
-padding counted      | reduce      | mask.sum()         | torch.ones_like(mask).sum() |
+padding counted      | reduce      | mask.sum()         | torch.ones_like(mask).sum() | stable-kl
 mean of batch means  | reduce      | += int(n)          | += 1                 | fine-tune-bert
 no attention mask    | finetune    | + [0] * (longest   | + [1] * (longest     | fine-tune-bert
 class 0 is the label | finetune    | labels[:, None])   | 0 * labels[:, None]) | fine-tune-bert
