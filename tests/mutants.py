@@ -36,7 +36,7 @@ Hessian without + 1  | gradients   | None, :] + 1)      | None, :])            |
 sign of k1           | estimators  | return logq - logp | return logp - logq   | estimators-value
 half of k2 forgotten | estimators  | ** 2 / 2           | ** 2                 | estimators-value
 k3 of q/p            | estimators  | d = logp - logq    | d = logq - logp      | estimators-value
-score not detached   | estimators  | (logq - logp).detach() * | (logq - logp) * | estimators-gradient
+score not detached   | estimators  | logp).detach() *   | logp) *              | estimators-gradient
 weight not detached  | estimators  | .exp().detach()    | .exp()               | estimators-gradient
 no weight            | estimators  | weight * torch.where | 1 * torch.where    | estimators-gradient
 half the log ratio   | closed_form | 2 * (s1.log()      | 1 * (s1.log()        | forward-and-reverse
