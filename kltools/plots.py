@@ -113,6 +113,7 @@ def svg(fig: Any, alt: str) -> str:
     # hundredths of a point are enough, in tags alone: a tick label keeps its digits
     s = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), s)
     s = re.sub(r"(fill|stroke): ?#000000", r"\1: currentColor", s)
+    s = s.replace(' id="noise"', "")  # several curves may be noise, an id is for one
     prefix = "f" + hashlib.sha256(s.encode()).hexdigest()[:6]
     s = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', s)
     s = re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{prefix}", s).replace("xlink:href", "href")

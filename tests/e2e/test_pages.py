@@ -31,7 +31,7 @@ def test_keyboard_reaches_everything_and_leaves_it(open_page, name):
         }; }"""
     )
     stops = []
-    for _ in range(600):
+    for _ in range(2000):
         page.keyboard.press("Tab")
         at = page.evaluate("at()")
         if at is None or (stops and at["stop"] == 0):  # out of the page, or around

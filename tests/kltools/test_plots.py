@@ -121,6 +121,14 @@ def test_digest_marks_noise_gaps_and_masks():
     ]
 
 
+def test_two_curves_of_noise_share_no_id():
+    fig, ax = plt.subplots()
+    for height in (1, 2):
+        ax.plot([1, 2], [height, height], gid="noise")
+    ids = re.findall(r' id="([^"]+)"', plots.svg(fig, "two flat lines, one above the other"))
+    assert len(ids) > 5 and len(ids) == len(set(ids))
+
+
 def test_digest_of_points_areas_images_bars_and_texts():
     fig, axes = plt.subplots(2, 4)
     (a, b, c, d), (e, f, g, h) = axes
