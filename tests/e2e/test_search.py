@@ -9,6 +9,13 @@ ENTROPY = "chapters/divergence/entropy-and-kl.html"
 DIRECTIONS = "chapters/divergence/two-directions.html"
 REVERSE = "chapters/divergence/forward-and-reverse.html"
 BACKPROP = "chapters/backprop/derivation.html"
+INEQUALITIES = "chapters/divergence/inequalities.html"
+FAMILIES = "chapters/divergence/families-and-geometry.html"
+CLOSED_FORMS = "chapters/divergence/closed-forms-and-samples.html"
+STABLE = "chapters/computing/stable-kl.html"
+LOGITS = "chapters/computing/logit-gradients.html"
+VALUES = "chapters/computing/estimators-value.html"
+GRADIENTS = "chapters/computing/estimators-gradient.html"
 
 # What somebody types, and where the first place found must be (and within how many places).
 QUERIES = [
@@ -33,14 +40,26 @@ QUERIES = [
     ("temperature", BACKPROP, 1),
     ("phase picture", f"{REVERSE}#the-phase-picture", 1),
     ("交叉熵", "chapters/back/glossary.html", 1),
+    # the chapters on what KL is not, and on KL in code
+    ("Pinsker", f"{INEQUALITIES}#pinsker-s-inequality", 1),
+    ("data processing", f"{INEQUALITIES}#processing-never-adds-information", 1),
+    ("natural gradient", f"{FAMILIES}#natural-gradient-steepest-descent-in-nats", 1),
+    ("Rényi", FAMILIES, 1),
+    ("Dirichlet", CLOSED_FORMS, 1),
+    ("population stability index", f"{CLOSED_FORMS}#drift-the-population-stability-index", 1),
+    ("batchmean", STABLE, 1),
+    ("label smoothing", f"{LOGITS}#label-smoothing", 1),
+    ("Schulman", f"{VALUES}#schulman-s-table", 1),
+    ("Rao-Blackwell", VALUES, 1),
+    ("surrogate", GRADIENTS, 2),
     # code and outputs
     ("moment_matched", f"{REVERSE}#exercises", 1),
-    ("kl_div", BACKPROP, 3),
+    ("kl_div", STABLE, 1),
     ("2.80008", f"{REVERSE}#the-phase-picture", 1),
     ("TF-IDF", FINE_TUNE, 1),
     # symbols, and their names
-    ("∇", BACKPROP, 1),
-    ("nabla", BACKPROP, 3),
+    ("∇", BACKPROP, 5),
+    ("nabla", BACKPROP, 5),
     ("δ", BACKPROP, 1),
     ("delta", BACKPROP, 1),
     ("σ", REVERSE, 5),
