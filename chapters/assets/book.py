@@ -217,7 +217,7 @@ def follow_fork(app: Sphinx, config) -> None:
 
 
 def always_rebuilt(app: Sphinx, env, added, changed, removed) -> list[str]:
-    """Pages made from all notebooks, those that are new included: a new one is no dependency yet."""
+    """Pages that are made from all the others, new ones included."""
     return [f"chapters/{name}" for name in ("index", "back/references", "back/claims", "back/runs")]
 
 
