@@ -90,6 +90,7 @@ def surrogate(
     logq, logp = _samples(logq, logp)
     weight = torch.ones_like(shown)
     if logmu is not None:
+        _tensor(logmu, "logmu", -1)
         same_kind("logmu", logmu := _wide(logmu), "logq", logq)
         weight = (logq - logmu).exp().detach()
     score = (logq - logp).detach() * logq

@@ -58,8 +58,8 @@ QUERIES = [
     ("2.80008", f"{REVERSE}#the-phase-picture", 1),
     ("TF-IDF", FINE_TUNE, 1),
     # symbols, and their names
-    ("∇", BACKPROP, 5),
-    ("nabla", BACKPROP, 5),
+    ("∇", GRADIENTS, 1),
+    ("nabla", BACKPROP, 3),
     ("δ", BACKPROP, 1),
     ("delta", BACKPROP, 1),
     ("σ", REVERSE, 5),

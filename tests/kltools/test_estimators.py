@@ -146,3 +146,5 @@ def test_surrogate_refuses_an_unknown_value_and_a_foreign_logmu():
         surrogate(good, good, value="k4")
     with pytest.raises(ValueError, match=r"logmu: expected shape \(2,\) as logq, got \(1,\)"):
         surrogate(good, good, logmu=f64(-1))
+    with pytest.raises(TypeError, match=r"logmu: expected a floating-point tensor, got list"):
+        surrogate(good, good, logmu=[-1, -2])
