@@ -15,8 +15,16 @@ import torch
 from torch import Tensor
 
 from kltools.divergences import _arguments, _tensor, _wide, assert_normalized, kl, same_kind
+from kltools.fused import fused_linear_divergence
 
-__all__ = ["ForwardKL", "ReverseKL", "kl_from_logits", "logit_gradient", "logit_hessian"]
+__all__ = [
+    "ForwardKL",
+    "ReverseKL",
+    "fused_linear_divergence",
+    "kl_from_logits",
+    "logit_gradient",
+    "logit_hessian",
+]
 
 
 def logit_gradient(
