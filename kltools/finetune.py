@@ -6,19 +6,21 @@ distribution, the cross-entropy in nats. Sums and counts are carried, never mean
 """
 
 import argparse
-import contextlib
 import dataclasses
 import math
-import warnings
-from collections.abc import Iterator, Sequence
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kltools import tiers
+from kltools import checkpoint, tiers
+from kltools.model import Config, defaults, load_model, no_widget_warning
 from kltools.reduce import Mean
 from kltools.reviews import (
     Splits,
@@ -29,46 +31,6 @@ from kltools.reviews import (
 )
 
 Example = dict[str, Any]  # {"input_ids": list[int], "label": int}
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything that a run depends on besides its rows and its encoder.
-
-    ``warmup`` is a share of all steps; ``patience`` the number of epochs without a better
-    validation loss that ends the training; ``freeze`` is explained at `freeze`; ``precision`` is
-    ``"auto"`` (bf16 on a GPU that has it, else fp32), ``"fp32"``, ``"bf16"`` or ``"fp64"``.
-    """
-
-    epochs: int = 2
-    batch_size: int = 32
-    lr: float = 1e-4
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    max_length: int = 64
-    dropout: float = 0.0
-    freeze: str = "none"
-    patience: int = 1
-    precision: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("auto", "fp32", "bf16", "fp64"):
-            raise ValueError(
-                f"precision: expected auto, fp32, bf16 or fp64, got {self.precision!r}"
-            )
-        for name in ("epochs", "batch_size", "patience", "lr", "clip"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
-
-
-def defaults() -> tuple[Config, dict[str, Any]]:
-    """The settings and the split sizes of the tier in use (`tiers.tier`)."""
-    if tiers.tier() == "cpu":
-        return Config(), {"train": 1200, "validation": 400, "test": 1000}
-    config = Config(epochs=3, lr=2e-5, max_length=128, dropout=0.1)
-    return config, {"train": None, "validation": 2000, "test": None}
 
 
 # --- batches ------------------------------------------------------------------------------------
@@ -127,85 +89,6 @@ def batches(
     return out if seed is None else [out[i] for i in rng.permutation(len(out))]
 
 
-# --- model --------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _no_widget_warning() -> Iterator[None]:
-    """Import what imports tqdm.auto, which warns in a notebook without ipywidgets."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="IProgress not found")
-        yield
-
-
-def load_model(config: Config | None = None, *, name: str | None = None, labels: int = 2) -> Any:
-    """The tier's encoder with a new classification head, and its tokenizer.
-
-    Weights that the checkpoint lacks (the head) are drawn by NumPy in float64 from
-    ``config.seed``, so they are the same on every CPU: N(0, ``initializer_range``²) for
-    matrices, 0 for biases.
-
-    Args:
-        config: the run's settings (``seed``, ``dropout``, ``freeze``, ``precision`` matter here).
-        name: a folder or a name on the hub instead of `tiers.encoder`.
-        labels: number of classes.
-
-    Returns:
-        ``(model, tokenizer)``, the model in ``eval`` mode.
-
-    Raises:
-        TiersError: it cannot be loaded. In tier ``cpu`` the hub is never asked.
-    """
-    with _no_widget_warning():
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-        from transformers.utils import logging
-
-    config, name = config or Config(), name or tiers.encoder()
-    local = {"local_files_only": tiers.tier() == "cpu"}
-    drop = {k: config.dropout for k in ("hidden_dropout_prob", "attention_probs_dropout_prob")}
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # "newly initialized" weights are what we want here
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **local)
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            name, num_labels=labels, output_loading_info=True, dtype=torch.float32, **drop, **local
-        )
-    except (OSError, ValueError) as e:
-        raise tiers.hub_error(name, e) from e
-    finally:
-        logging.set_verbosity(level)
-    rng, parameters = np.random.default_rng(config.seed), dict(model.named_parameters())
-    with torch.no_grad():
-        for key in sorted(report["missing_keys"]):
-            p = parameters[key].zero_()
-            if p.dim() > 1:
-                drawn = model.config.initializer_range * rng.standard_normal(tuple(p.shape))
-                p.copy_(torch.from_numpy(drawn))
-    freeze(model, config.freeze)
-    return (model.double() if config.precision == "fp64" else model), tokenizer
-
-
-def freeze(model: Any, what: str) -> int:
-    """Stop the gradient of a part of the model; returns the number of weights that still learn.
-
-    ``what`` is ``"none"``, ``"embeddings"``, ``"lower-half"`` (embeddings and the lower half of
-    the layers) or ``"all-but-head"`` (only the new classifier learns).
-    """
-    layers = range(model.config.num_hidden_layers // 2)
-    parts = {
-        "none": [],
-        "embeddings": ["embeddings."],
-        "lower-half": ["embeddings.", *(f"encoder.layer.{i}." for i in layers)],
-        "all-but-head": [f"{model.base_model_prefix}."],
-    }
-    if what not in parts:
-        raise ValueError(f"freeze: expected one of {', '.join(parts)}, got {what!r}")
-    for name, p in model.named_parameters():
-        p.requires_grad_(not any(part in name for part in parts[what]))
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
 # --- loop ---------------------------------------------------------------------------------------
 
 
@@ -250,6 +133,7 @@ def fit(
     config: Config,
     *,
     pad: int = 0,
+    folder: Path | None = None,
 ) -> History:
     """Minimize the mean D(label‖model) over ``train``; keep the weights best on ``validation``.
 
@@ -257,19 +141,26 @@ def fit(
     of like length. The model is changed in place and left in ``eval`` mode, with the weights of
     the epoch whose validation loss was lowest.
 
+    With a ``folder`` each epoch ends with a checkpoint there, from which the same call goes on
+    after an interruption, to the same weights bit for bit (on one machine with the same number of
+    threads); and TensorBoard finds the curves there (``tensorboard --logdir folder``).
+
     Raises:
         FloatingPointError: a loss is not finite.
+        ValueError: the checkpoint in ``folder`` is of another run, or damaged.
+        OSError: a checkpoint cannot be written.
     """
-    with _no_widget_warning():
+    with no_widget_warning():
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
-    from tqdm import tqdm
+        from tqdm.auto import tqdm
 
     # emulated bf16, as on a T4, is slower than fp32
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     mixed = config.precision == "bf16" or (config.precision == "auto" and bf16)
     AcceleratorState._reset_state()  # or it keeps the precision of an earlier run
-    accelerator = Accelerator(mixed_precision="bf16" if mixed else "no")
+    log = {"log_with": "tensorboard", "project_dir": str(folder)} if folder else {}
+    accelerator = Accelerator(mixed_precision="bf16" if mixed else "no", **log)
     torch.manual_seed(config.seed)  # for dropout
     lengths = [len(x["input_ids"]) for x in train]
     seeds = [1000 * config.seed + epoch for epoch in range(config.epochs)]
@@ -288,9 +179,22 @@ def fit(
     warmup = math.ceil(config.warmup * total)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: schedule(s, total, warmup))
     live, optimizer = accelerator.prepare(model, optimizer)
-    history, best = History(), [p.detach().clone() for p in learn]
-    bar = tqdm(total=total, desc="steps", disable=None)  # shown in a terminal only
+    history, best, first = History(), [p.detach().clone() for p in learn], 0
+    if folder:
+        run_id = checkpoint.fingerprint(dataclasses.asdict(config), train, validation, *best)
+        accelerator.init_trackers("tensorboard")
+        if state := checkpoint.load(folder, run_id):
+            history, first = History(**state["history"]), state["epoch"] + 1
+            _restore(learn, state["weights"])
+            _restore(best, state["best"])
+            optimizer.load_state_dict(state["optimizer"])
+            rate.load_state_dict(state["rate"])
+            _set_random_state(state["random"])
+    shown = sys.stderr.isatty() or "COLAB_RELEASE_TAG" in os.environ
+    bar = tqdm(total=total, desc="steps", disable=not shown, initial=len(history.lr))
     for epoch, rows_of in enumerate(plan):
+        if epoch < first or history.stopped_early:
+            continue
         live.train()
         sums = []
         for rows in rows_of:
@@ -324,13 +228,39 @@ def fit(
             history.best_epoch, best = epoch, [p.detach().clone() for p in learn]
         elif epoch - history.best_epoch >= config.patience:
             history.stopped_early = epoch + 1 < config.epochs
+        if folder:
+            steps = len(rows_of)
+            for step in range(len(history.lr) - steps, len(history.lr)):
+                values = {"loss/step": history.step_loss[step], "lr": history.lr[step]}
+                accelerator.log(values, step=step)
+            values = {"loss/train": mean.value, "loss/validation": seen["loss"]}
+            accelerator.log(values | {"accuracy/validation": seen["accuracy"]}, step=epoch)
+            state = {"history": dataclasses.asdict(history), "epoch": epoch, "best": best}
+            state |= {"weights": [p.detach() for p in learn], "random": _random_state()}
+            state |= {"optimizer": optimizer.state_dict(), "rate": rate.state_dict()}
+            checkpoint.save(folder, run_id, state)
+        if history.stopped_early:
             break
     bar.close()
-    with torch.no_grad():
-        for p, b in zip(learn, best):
-            p.copy_(b)
+    accelerator.end_training()
+    _restore(learn, best)
     model.eval()
     return history
+
+
+@torch.no_grad()
+def _restore(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for t, v in zip(tensors, values, strict=True):
+        t.copy_(v)
+
+
+def _random_state() -> dict[str, Any]:
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    torch.cuda.set_rng_state_all(state["cuda"])
 
 
 @torch.inference_mode()
@@ -368,13 +298,16 @@ def evaluate(
 # --- the whole run ------------------------------------------------------------------------------
 
 
-def run(splits: Splits, config: Config) -> dict[str, Any]:
-    """Load, fit and evaluate once: ``model``, ``tokenizer``, ``history``, ``test``, ``cut``."""
+def run(splits: Splits, config: Config, *, folder: Path | None = None) -> dict[str, Any]:
+    """Load, fit and evaluate once: ``model``, ``tokenizer``, ``history``, ``test``, ``cut``.
+
+    ``folder`` is for checkpoints and curves, see `fit`.
+    """
     model, tokenizer = load_model(config)
     pad, data, cut = tokenizer.pad_token_id, {}, {}
     for name in ("train", "validation", "test"):
         data[name], cut[name] = encode(getattr(splits, name), tokenizer, config.max_length)
-    history = fit(model, data["train"], data["validation"], config, pad=pad)
+    history = fit(model, data["train"], data["validation"], config, pad=pad, folder=folder)
     test = evaluate(model, data["test"], pad=pad)
     return {"model": model, "tokenizer": tokenizer, "history": history, "test": test, "cut": cut}
 
@@ -385,6 +318,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m kltools.finetune", description=__doc__)
     parser.add_argument("--kind", choices=list(tiers.EMBEDDED), default="short")
     parser.add_argument("--csv", help="a file of your own with columns text and label")
+    parser.add_argument("--folder", type=Path, help="checkpoints and TensorBoard curves go here")
     for name, size in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=size, help=f"rows (default {size})")
     for f in dataclasses.fields(Config):
@@ -397,7 +331,7 @@ def main(argv: list[str] | None = None) -> None:
     parts = split(rows, train=args.train, validation=args.validation, test=args.test)
     print(f"rows: {len(parts.train)} train, {len(parts.validation)} validation, ", end="")
     print(f"{len(parts.test)} test; dropped: {parts.dropped}")
-    done = run(parts, config)
+    done = run(parts, config, folder=args.folder)
     h = done["history"]
     for i, (t, v, a) in enumerate(zip(h.train_loss, h.validation_loss, h.validation_accuracy)):
         print(f"epoch {i}: train {t:.4f}, validation {v:.4f} nats, accuracy {a:.3f}")
@@ -411,5 +345,5 @@ def main(argv: list[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (tiers.TiersError, ValueError) as e:
+    except (tiers.TiersError, ValueError, OSError) as e:
         raise SystemExit(f"error: {e}") from e

@@ -189,8 +189,7 @@ def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
                 continue
             name = claims.anchor(label, taken)
             taken.add(name)
-            target = nodes.target("", "", ids=[name], names=[])
-            cell.insert(0, target)
+            cell["ids"].append(name)  # no child of its own: folds go by the first child
 
 
 # ---------------------------------------------------------------- settings

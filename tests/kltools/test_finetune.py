@@ -10,6 +10,7 @@ import torch
 
 from kltools import divergences, finetune, reviews, tiers
 from kltools.finetune import Config
+from kltools.model import freeze
 
 GOOD = ["good", "fine", "great", "lovely", "charming", "moving", "funny", "wise"]
 BAD = ["bad", "dull", "awful", "stale", "clumsy", "boring", "empty", "lame"]
@@ -387,12 +388,12 @@ def test_freeze(tiny):
     total = sum(p.numel() for p in model.parameters())
     layer = sum(p.numel() for p in model.bert.encoder.layer[0].parameters())
     embeddings = sum(p.numel() for p in model.bert.embeddings.parameters())
-    assert finetune.freeze(model, "embeddings") == total - embeddings
-    assert finetune.freeze(model, "lower-half") == total - embeddings - layer
-    assert finetune.freeze(model, "all-but-head") == 2 * 32 + 2
-    assert finetune.freeze(model, "none") == total
+    assert freeze(model, "embeddings") == total - embeddings
+    assert freeze(model, "lower-half") == total - embeddings - layer
+    assert freeze(model, "all-but-head") == 2 * 32 + 2
+    assert freeze(model, "none") == total
     with pytest.raises(ValueError, match=r"freeze: expected one of none, .* got 'some'"):
-        finetune.freeze(model, "some")
+        freeze(model, "some")
 
 
 # --- loop -----------------------------------------------------------------------------------
