@@ -21,6 +21,7 @@ from torch import Tensor
 
 from kltools import checkpoint, tiers
 from kltools.model import Config, defaults, load_model, no_widget_warning
+from kltools.model import freeze as freeze
 from kltools.reduce import Mean
 from kltools.reviews import (
     Splits,
