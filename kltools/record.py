@@ -50,24 +50,34 @@ SCHEMA: dict[str, Any] = {
     "wall_s": [NUMBER],
     "cpu_s": [NUMBER],
 }
+# What a record of `kltools.bench` has instead: one entry a round in `metrics` and `ratios`.
+BENCH: dict[str, Any] = {
+    **{k: SCHEMA[k] for k in ("name", "command", "date", "commit", "device", "versions", "config")},
+    "rounds": int,
+    "metrics": {str: [NUMBER]},
+    "ratios": {str: [NUMBER]},
+    "summary": SCHEMA["summary"],
+}
 
 
 def validate(record: Any) -> None:
     """Raise a ValueError that names the field unless ``record`` is complete and consistent.
 
-    Every field of `SCHEMA` is there with its type, and no other; every number is finite; each
-    metric has one value a seed; each summary is the mean and sample standard deviation of its
-    metric (``sd`` is null for a single seed).
+    Every field of `SCHEMA` (or `BENCH`) is there with its type, and no other; every number is
+    finite; each metric has one value a seed (or round); each summary is the mean and sample
+    standard deviation of its metric (``sd`` is null for a single seed).
     """
-    _check(record, SCHEMA, "record")
-    seeds, metrics = record["seeds"], record["metrics"]
+    bench = isinstance(record, dict) and "rounds" in record
+    _check(record, BENCH if bench else SCHEMA, "record")
+    metrics, seeds = record["metrics"], range(record["rounds"]) if bench else record["seeds"]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: expected one or more, all different, got {seeds}")
-    for name, values in (
-        *((f"metrics.{k}", v) for k, v in metrics.items()),
-        ("wall_s", record["wall_s"]),
-        ("cpu_s", record["cpu_s"]),
-    ):
+    lists = {f"metrics.{k}": v for k, v in metrics.items()}
+    if bench:
+        lists |= {f"ratios.{k}": v for k, v in record["ratios"].items()}
+    else:
+        lists |= {k: record[k] for k in ("wall_s", "cpu_s")}
+    for name, values in lists.items():
         if len(values) != len(seeds):
             raise ValueError(f"{name}: expected {len(seeds)} values, one a seed, got {len(values)}")
     if summarize(metrics) != record["summary"]:
@@ -79,7 +89,7 @@ def validate(record: Any) -> None:
             raise ValueError(f"versions.{name}: expected a version, got none")
     if datetime.datetime.fromisoformat(record["date"]).utcoffset() != datetime.timedelta(0):
         raise ValueError(f"date: expected a time in UTC, got {record['date']}")
-    for name in ("model", "data"):
+    for name in () if bench else ("model", "data"):
         digest = record[name]["sha256"]
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise ValueError(f"{name}.sha256: expected 64 hexadecimal digits, got {digest!r}")
@@ -291,21 +301,43 @@ RUNS: dict[str, Callable[[Sequence[int], str], dict[str, Any]]] = {
 }
 
 
+def _head(name: str, command: str, metrics: dict[str, list[float]]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "device": device(),
+        "versions": versions(),
+        "summary": summarize(metrics),
+    }
+
+
+def save_bench(
+    what: str,
+    rounds: int,
+    config: dict[str, Any],
+    metrics: dict[str, list[float]],
+    ratios: dict[str, list[float]],
+    folder: Path | None = None,
+) -> Path:
+    """Write the record of a run of `kltools.bench`, one number a round in each list."""
+    import torch
+
+    name = f"bench-{what}-{'gpu' if torch.cuda.is_available() else 'cpu'}"
+    head = _head(name, f"python -m kltools.bench {what}", metrics)
+    body = {"rounds": rounds, "config": config, "metrics": metrics, "ratios": ratios}
+    return save({key: (head | body)[key] for key in BENCH}, folder)
+
+
 def make(name: str, seeds: Sequence[int], kind: str = "short", command: str = "") -> dict[str, Any]:
     """Run ``name`` (a key of `RUNS`) and return its record."""
     if name not in RUNS:
         raise ValueError(f"name: expected one of {', '.join(RUNS)}, got {name!r}")
     body = RUNS[name](seeds, kind)
-    head = {
-        "name": name if kind == "short" else f"{name}-{kind}",
-        "command": command or f"python -m kltools.record {name}",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "device": device(),
-        "versions": versions(),
-        "seeds": list(seeds),
-        "summary": summarize(body["metrics"]),
-    }
+    title = name if kind == "short" else f"{name}-{kind}"
+    head = _head(title, command or f"python -m kltools.record {name}", body["metrics"])
+    head["seeds"] = list(seeds)
     return {key: (head | body)[key] for key in SCHEMA}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,13 +159,19 @@ def _popular(source: str) -> str:
 
 
 def run_as_markdown(run: dict) -> list[str]:
-    """A recorded run as a section: a table of metrics, its baselines, and what it ran on."""
-    device, versions, rows = run["device"], run["versions"], run["data"]["rows"]
+    """A recorded run as a section: its numbers, and what it ran on."""
     lines = [f"### {run['name']}", ""]
-    lines += [
-        f"| metric | mean ± sd over {len(run['seeds'])} seeds | seed by seed |",
-        "|---|---|---|",
-    ]
+    if "rounds" in run:
+        lines += [
+            f"| ratio | median of {run['rounds']} rounds | lowest to highest |",
+            "|---|---|---|",
+        ]
+        for name, values in run["ratios"].items():
+            middle, low, high = statistics.median(values), min(values), max(values)
+            lines.append(f"| {name} | {middle:.3g} | {low:.3g} to {high:.3g} |")
+        return [*lines, "", *_about(run, {})]
+    rows, seeds = run["data"]["rows"], len(run["seeds"])
+    lines += [f"| metric | mean ± sd over {seeds} seeds | seed by seed |", "|---|---|---|"]
     for name, values in run["metrics"].items():
         mean, sd = run["summary"][name]["mean"], run["summary"][name]["sd"]
         spread = "" if sd is None else f" ± {sd:.3f}"
@@ -175,26 +182,28 @@ def run_as_markdown(run: dict) -> list[str]:
     for name, value in run["baselines"].items():
         unit = ", nats" if name.endswith("loss") else ""
         lines.append(f"| baseline: {name.replace('_', ' ')}{unit} | {value:.3f} | |")
-    driver = "" if device["driver"] == "none" else f", driver {device['driver']}"
     about = {
-        "device": f"{device['name']}{driver}, {device['threads']} thread(s)",
         "wall time": ", ".join(f"{s:.0f} s" for s in run["wall_s"]),
         "model": f"{run['model']['name']}, {run['model']['weights']:,} weights",
         "data": f"{run['data']['name']}: " + ", ".join(f"{n:,} {k}" for k, n in rows.items()),
+    }
+    return [*lines, "", *_about(run, about)]
+
+
+def _about(run: dict, more: dict[str, str]) -> list[str]:
+    """What a run ran on, as a table."""
+    device = run["device"]
+    driver = "" if device["driver"] == "none" else f", driver {device['driver']}"
+    about = {
+        "device": f"{device['name']}{driver}, {device['threads']} thread(s)",
+        **more,
         "settings": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in run["config"].items()),
-        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
+        "versions": ", ".join(f"{k} {v}" for k, v in run["versions"].items()),
         "date (UTC)": run["date"],
         "commit": f"`{run['commit']}`" if run["commit"] else "none",
         "command": f"`{run['command']}`",
     }
-    lines += [
-        "",
-        "| what | value |",
-        "|---|---|",
-        *(f"| {k} | {v} |" for k, v in about.items()),
-        "",
-    ]
-    return lines
+    return ["| what | value |", "|---|---|", *(f"| {k} | {v} |" for k, v in about.items()), ""]
 
 
 if __name__ == "__main__":  # the Makefile asks which notebooks the book has

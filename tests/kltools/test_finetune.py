@@ -475,6 +475,51 @@ def test_precision(checkpoint, precision):
     assert product.dtype == (torch.float64 if precision == "fp64" else torch.float32)
 
 
+def test_fifty_steps_are_those_of_the_trainer(checkpoint, tmp_path):
+    """HF Trainer on the same batches, with the same optimizer and rates: the same losses."""
+    from transformers import Trainer, TrainingArguments
+
+    config = Config(epochs=5, batch_size=8, lr=3e-3, max_length=32, patience=9)
+    model, train, held = prepared(finetune.load_model(config, name=checkpoint), n=80)
+    own = finetune.fit(model, train, held, config).step_loss
+    model, train, held = prepared(finetune.load_model(config, name=checkpoint), n=80)
+    lengths = [len(x["input_ids"]) for x in train]
+    plan = [b for e in range(5) for b in finetune.batches(lengths, 8, seed=e)]
+    theirs = []
+
+    class Same(Trainer):
+        def get_train_dataloader(self):
+            return torch.utils.data.DataLoader(
+                [[train[i] for i in rows] for rows in plan], collate_fn=lambda one: one[0]
+            )
+
+        def _prepare_inputs(self, rows):
+            return finetune.collate(rows)
+
+        def compute_loss(self, model, inputs, **kwargs):
+            loss = super().compute_loss(model, inputs, **kwargs)
+            theirs.append(float(loss.detach()))
+            return loss
+
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    rest = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": decay, "weight_decay": config.weight_decay}]
+    groups += [{"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    warmup = -(-len(plan) // 10)
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: finetune.schedule(s, len(plan), warmup)
+    )
+    options = TrainingArguments(
+        output_dir=str(tmp_path), num_train_epochs=1, max_grad_norm=config.clip, use_cpu=True,
+        save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
+    )  # fmt: skip
+    Same(model, options, train_dataset=train, optimizers=(optimizer, rate)).train()
+    assert len(own) == len(theirs) == 50
+    np.testing.assert_allclose(own, theirs, rtol=0, atol=1e-5)
+    assert np.ptp(own) > 0.01  # fifty different losses, not one
+
+
 def test_uneven_last_batch_is_not_overweighted(tiny):
     """9 rows in batches of 8: the mean is over rows, not over batches."""
     model, train, held = prepared(tiny, n=9)

@@ -1,0 +1,79 @@
+"""bench: what is measured is the same computation everywhere; the table and the record follow."""
+
+import math
+
+import pytest
+import torch
+
+from kltools import bench, record
+
+
+@pytest.mark.parametrize("direction", ["forward", "gjs"])
+def test_all_implementations_compute_the_same(direction):
+    values, grads = {}, {}
+    for name in ("naive", "kltools"):
+        g = torch.Generator().manual_seed(0)
+        h, t = (torch.randn(300, 8, generator=g) for _ in range(2))
+        W, U = (torch.randn(50, 8, generator=g) for _ in range(2))
+        h.requires_grad_(), W.requires_grad_()
+        values[name] = bench.DIVERGENCES[name](h, W, t, U, direction).item()
+        grads[name] = h.grad, W.grad
+    assert values["kltools"] == pytest.approx(values["naive"], rel=1e-5)
+    for a, b in zip(*grads.values()):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_peak_memory_sees_what_is_allocated():
+    case = {"N": 512, "V": 8000, "H": 16, "dtype": "float32", "device": "cpu"}
+    case |= {"direction": "forward", "round": 0}
+    tile = 512 * 8000 * 4 / 1e6
+    naive = bench._apart("divergence", "naive", case)
+    own = bench._apart("divergence", "kltools", case)
+    assert naive["peak_mb"] > 3 * tile > own["peak_mb"] > 0
+    assert naive["seconds"] > 0 and naive["value"] == pytest.approx(own["value"], rel=1e-5)
+
+
+def test_ratios_are_taken_within_a_round():
+    metrics = {
+        "a / naive / seconds": [2.0, 4.0],
+        "a / kltools / seconds": [1.0, 1.0],
+        "a / kltools / peak_mb": [3.0, 3.0],
+        "b / kltools / seconds": [1.0, 1.0],
+    }
+    assert bench.ratios(metrics, "naive", "seconds") == {
+        "a / kltools : naive / seconds": [0.5, 0.25]
+    }
+
+
+def test_table_and_record(tmp_path, capfd, monkeypatch):
+    def scripted(what, name, case):
+        base = {"matrix products": 1.0, "naive": 4.0}.get(name, 2.0) + 0.1 * case["round"]
+        value = math.nan if name == "matrix products" else 1.0
+        return {"seconds": base, "peak_mb": 10 * base, "value": value}
+
+    monkeypatch.setattr(bench, "_apart", scripted)
+    monkeypatch.setattr(bench, "PEERS", {"TRL": "no_such_package", "Liger": "no_such_package"})
+    assert bench.main(["divergence", "--rounds", "2", "--N", "64", "--out", str(tmp_path)]) == 0
+    out = capfd.readouterr().out
+    assert "TRL: not installed, left out (pip install no_such_package)" in out
+    assert "forward / kltools : naive / seconds" in out and "0.506  (0.500 to 0.512)" in out
+    done = record.load("bench-divergence-cpu", tmp_path)
+    assert done["rounds"] == 2 and done["config"]["N"] == 64
+    assert done["ratios"]["gjs / kltools : naive / peak_mb"] == pytest.approx([0.5, 2.1 / 4.1])
+    assert not any("value" in k and "products" in k for k in done["metrics"])  # not a number
+    for change in ({"rounds": 3}, {"ratios": {"x": [1.0]}}, {"summary": {}}):
+        with pytest.raises(ValueError):
+            record.validate(done | change)
+
+
+def test_a_failure_says_whose_it_is():
+    with pytest.raises(RuntimeError, match=r"no such loop: KeyError: 'no such loop'"):
+        bench._apart(
+            "divergence", "no such loop", dict(N=2, V=2, H=2, dtype="float32", device="cpu")
+        )
+
+
+def test_what_is_needed(capfd):
+    with pytest.raises(SystemExit):
+        bench.main([])
+    assert "what: expected divergence or finetune" in capfd.readouterr().err
