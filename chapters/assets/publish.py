@@ -368,6 +368,7 @@ class Sections(HTMLParser):
         super().__init__()
         self.sections: list[list[str]] = []
         self._id, self._tag, self._heading, self._skip, self._inside = "", "", False, 0, False
+        self._left_out: list[str] = []  # the elements open from one that is left out on
 
     def handle_starttag(self, tag, attrs) -> None:
         """Open a section at its heading; take the words of a picture."""
@@ -381,11 +382,18 @@ class Sections(HTMLParser):
             self.sections.append(["", self._id, ""])
         if tag in ("script", "style", "svg") or "headerlink" in (a.get("class") or ""):
             self._skip += 1
+        left_out = {"cell_output", "above-input", "tag_grader"} & set(
+            (a.get("class") or "").split()
+        )
+        if tag in ("div", "details") and (self._left_out or left_out):
+            self._left_out.append(tag)
         if a.get("aria-label") and self.sections:
             self.sections[-1][2] += f" {a['aria-label']} "
 
     def handle_endtag(self, tag) -> None:
         """Close what was opened; block elements part words."""
+        if self._left_out and tag == self._left_out[-1]:
+            self._left_out.pop()
         if tag == "article":
             self._inside = False
         if tag in ("h1", "h2", "h3"):
@@ -397,13 +405,16 @@ class Sections(HTMLParser):
 
     def handle_data(self, data) -> None:
         """Text of a heading is its title; all other text is the section's."""
-        if self._inside and self.sections and not self._skip:
+        if self._inside and self.sections and not self._skip and not self._left_out:
             name = self._tag == "mi" and len(data) > 1  # log p, not logp
             self.sections[-1][0 if self._heading else 2] += f" {data} " if name else data
 
 
 def search_entry(page: str, html: str) -> list | None:
-    """One page of the search index: its title and its sections, code and outputs included."""
+    """One page of the search index: its title and its sections: text, code, and words of pictures.
+
+    Left out is what cells print (mostly digits), graders, and code that is folded.
+    """
     parser = Sections()
     parser.feed(re.sub(r'<span class="eqno">.*?</span>', "", html, flags=re.S))
     if not parser.sections:
