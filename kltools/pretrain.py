@@ -23,7 +23,7 @@ from kltools import tiers
 from kltools.finetune import schedule
 from kltools.model import no_widget_warning
 
-CLS, MASK, ORDINARY = 101, 103, 1000  # of BERT's vocabulary; special and unused ids come first
+CLS, MASK, ORDINARY = 101, 103, 999  # of BERT: special and unused ids come before "!"
 V = 30522
 
 
