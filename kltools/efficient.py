@@ -9,7 +9,7 @@ from kltools.model import no_widget_warning
 
 # Two learning rates for each method; the validation rows of a run choose one of them.
 RATES: dict[str, tuple[float, ...]] = {
-    "head": (1e-3, 1e-2),
+    "head": (3e-2, 1e-1),
     "last layer": (1e-4, 5e-4),
     "BitFit": (1e-3, 4e-3),
     "LoRA": (1e-3, 4e-3),
