@@ -202,7 +202,12 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the book's repository, with ``+changes`` if files differ from it."""
+    """The commit of the book's repository, with ``+changes`` if files differ from it.
+
+    On a machine with the files but without their history, ``KLTOOLS_COMMIT`` says it.
+    """
+    if said := os.environ.get("KLTOOLS_COMMIT"):
+        return said
     commit = _output("git", "rev-parse", "HEAD")
     if not commit or not FOLDER.is_dir():
         return None

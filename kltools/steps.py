@@ -162,8 +162,8 @@ class Session:
         shape = {"num_hidden_layers": case["layers"], "hidden_size": width}
         shape |= {"num_attention_heads": width // 64, "intermediate_size": 4 * width}
         make: Any = BertForSequenceClassification
-        self.model = make(BertConfig(**shape))
-        self.model.to(self.device).train()
+        with self.device:
+            self.model = make(BertConfig(**shape)).train()
         self.n = lengths(case["rows"], case["length"])
         words = np.random.default_rng(1).integers(1000, 30_000, (case["rows"], self.n.max()))
         self.rows: list[Example] = [
@@ -242,20 +242,20 @@ class Session:
 @functools.cache
 def _session(name: str, case: tuple[tuple[str, Any], ...]) -> Session:
     session = Session(STEPS[name], dict(case))
-    warm = 30.0 if session.graphs else 1.0  # all shapes recorded, or libraries loaded
+    warm = 30.0 if session.graphs else 0.5  # all shapes recorded, or libraries loaded
     for _ in session.epoch(warm):
         pass
     return session
 
 
 def measure(name: str, case: dict[str, Any]) -> dict[str, float]:
-    """Rate, seconds an epoch, utilization and padding of one step, over at most 8 s of training."""
+    """Rate, seconds an epoch, utilization and padding of one step, over an epoch or some seconds of training."""
     keys = ("layers", "width", "rows", "length", "device")
     session = _session(name, tuple((k, case[k]) for k in keys))
     torch.set_float32_matmul_precision("highest" if session.step.precision == "fp32" else "high")
     clock = time.perf_counter if case["device"] == "cuda" else time.process_time
     _wait(case["device"])
-    limit, started = 8.0 if session.graphs else 2.0, clock()
+    limit, started = 8.0 if session.graphs else 1.5, clock()
     done = list(session.epoch(limit))
     _wait(case["device"])
     seconds = clock() - started
