@@ -168,7 +168,8 @@ class Session:
         make: Any = BertForSequenceClassification
         with self.device:
             self.model = make(BertConfig(**shape)).train()
-        self.n = lengths(case["rows"], case["length"])
+        self.fixed = case["length"]
+        self.n = lengths(case["rows"], self.fixed)
         words = np.random.default_rng(1).integers(1000, 30_000, (case["rows"], self.n.max()))
         self.rows: list[Example] = [
             {"input_ids": w[:k].tolist(), "label": i % 2}
@@ -245,7 +246,8 @@ class Session:
 @functools.cache
 def _session(name: str, case: tuple[tuple[str, Any], ...]) -> Session:
     session = Session(STEPS[name], dict(case))
-    warm = 30.0 if session.graphs else 0.5  # all shapes recorded, or libraries loaded
+    many = session.graphs and not session.fixed  # many shapes to record
+    warm = 30.0 if many else 1.0
     started = time.perf_counter()
     steps = sum(1 for _ in session.epoch(warm))
     print(f"{name}: {steps} steps in {time.perf_counter() - started:.1f} s first", file=sys.stderr)
@@ -259,7 +261,7 @@ def measure(name: str, case: dict[str, Any]) -> dict[str, float]:
     torch.set_float32_matmul_precision("highest" if session.step.precision == "fp32" else "high")
     clock = time.perf_counter if case["device"] == "cuda" else time.process_time
     _wait(case["device"])
-    limit, started = 8.0 if session.graphs else 1.5, clock()
+    limit, started = 8.0 if session.graphs and not session.fixed else 1.5, clock()
     done = list(session.epoch(limit))
     _wait(case["device"])
     seconds = clock() - started
