@@ -9,6 +9,7 @@ on the GPU. See Gray, "Getting started with CUDA graphs" (NVIDIA, 2019), and `to
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,16 @@ class Replay:
                 out = result.clone()  # the next replay overwrites it
         torch.cuda.current_stream().wait_stream(self.stream)
         return out
+
+    def milliseconds(self, times: int = 50) -> float:
+        """Of one replay of the last shape recorded; its batch is trained on ``times`` times."""
+        graph = next(x[0] for x in reversed(self.recorded.values()) if x)
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(times):
+            graph.replay()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - started) * 1e3 / times
 
     def _move(self, batch: Batch) -> Batch:
         return {k: x.to(self.device, non_blocking=True) for k, x in batch.items()}
