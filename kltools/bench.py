@@ -1,12 +1,13 @@
-"""Side by side, in one run: ``python -m kltools.bench divergence`` and ``… finetune``.
+"""Side by side, in one run: ``python -m kltools.bench divergence``, ``… finetune``, ``… steps``.
 
-Every implementation runs in a process of its own, one after another, round after round, on the
-same inputs. What counts are ratios; each is taken within a round, so that a slow minute of the
-machine hits both sides. Time is CPU seconds without a GPU and seconds with one; peak memory is
+Implementations run one after another, round after round, on the same inputs; on a CPU each in a
+process of its own. What counts are ratios; each is taken within a round, so that a slow minute of
+the machine hits both sides. Time is CPU seconds without a GPU and seconds with one; peak memory is
 what is used above the inputs. `kltools.record` says what the numbers came from.
 """
 
 import argparse
+import gc
 import importlib.util
 import json
 import math
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kltools import record
+from kltools import record, steps
 
 Case = dict[str, Any]
+Seen = Callable[..., dict[str, Any]]  # called after each epoch: evaluates, with the clock stopped
 SHAPES = {  # tokens, vocabulary, width
     "cpu": {"N": 2048, "V": 128_256, "H": 256, "dtype": "float32", "device": "cpu"},
     "cuda": {"N": 8192, "V": 128_256, "H": 4096, "dtype": "bfloat16", "device": "cuda"},
@@ -147,7 +150,7 @@ def _memory(field: str, reset: bool = False) -> int:
 # --- fine-tune ----------------------------------------------------------------------------------
 
 
-def _articles(model: Any, tokenizer: Any, parts: Any, c: Any) -> None:
+def _articles(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None:
     """The articles' loop, mended so that it runs: every text padded to 512 tokens, fp32."""
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -170,20 +173,30 @@ def _articles(model: Any, tokenizer: Any, parts: Any, c: Any) -> None:
             optimizer.step()
             rate.step()
             loss.item()
+        seen()
 
 
-def _trainer(model: Any, tokenizer: Any, parts: Any, c: Any) -> None:
+def _trainer(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None:
     """HF Trainer with its best ordinary settings."""
     import tempfile
 
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers import (
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
 
     from kltools import finetune
+
+    class AfterEpoch(TrainerCallback):
+        def on_epoch_end(self, *_: Any, **__: Any) -> None:
+            seen()
 
     rows, _ = finetune.encode(parts.train, tokenizer, c.max_length)
     rows = [{"input_ids": x["input_ids"], "labels": x["label"]} for x in rows]
     with tempfile.TemporaryDirectory() as folder:
-        options = TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=folder,
             num_train_epochs=c.epochs,
             per_device_train_batch_size=c.batch_size,
@@ -202,15 +215,21 @@ def _trainer(model: Any, tokenizer: Any, parts: Any, c: Any) -> None:
             seed=c.seed,
         )
         collator = DataCollatorWithPadding(tokenizer)
-        Trainer(model, options, train_dataset=rows, data_collator=collator).train()
+        Trainer(
+            model,
+            arguments,
+            train_dataset=rows,
+            data_collator=collator,
+            callbacks=[AfterEpoch()],
+        ).train()
 
 
-def _own(model: Any, tokenizer: Any, parts: Any, c: Any) -> None:
+def _own(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None:
     from kltools import finetune
 
     rows, _ = finetune.encode(parts.train, tokenizer, c.max_length)
-    held, _ = finetune.encode(parts.validation[:2], tokenizer, c.max_length)
-    finetune.fit(model, rows, held, c, pad=tokenizer.pad_token_id)
+    with unittest.mock.patch.object(finetune, "evaluate", seen):  # after each epoch
+        finetune.fit(model, rows, [], c, pad=tokenizer.pad_token_id)
 
 
 LOOPS: dict[str, Callable[..., None]] = {
@@ -221,7 +240,10 @@ LOOPS: dict[str, Callable[..., None]] = {
 
 
 def _measure_finetune(name: str, case: Case) -> dict[str, float]:
-    """Seconds and sequences a second of a training of equal updates, and the accuracy after it."""
+    """Seconds and sequences a second of a training of equal updates, and the accuracy after it.
+
+    ``"seconds e"`` and ``"accuracy e"`` say the same after epoch e; evaluation is not timed.
+    """
     from kltools import finetune
 
     cuda = torch.cuda.is_available()
@@ -232,25 +254,43 @@ def _measure_finetune(name: str, case: Case) -> dict[str, float]:
     parts = finetune.split(finetune.load_reviews(), **sizes)
     model, tokenizer = finetune.load_model(config)
     model.to("cuda" if cuda else "cpu")
-    clock = time.perf_counter if cuda else time.process_time
-    started = clock()
-    LOOPS[name](model, tokenizer, parts, config)
-    if cuda:
-        torch.cuda.synchronize()
-    seconds = clock() - started
     test, _ = finetune.encode(parts.test, tokenizer, config.max_length)
-    seen = finetune.evaluate(model, test, pad=tokenizer.pad_token_id)
-    rate = config.epochs * len(parts.train) / seconds
-    return {"seconds": seconds, "rate": rate, "accuracy": seen["accuracy"]}
+    clock = time.perf_counter if cuda else time.process_time
+    evaluate, out, started = finetune.evaluate, {"seconds": 0.0}, 0.0
+    epochs = iter(range(1, config.epochs + 1))
+
+    def seen(*_: Any, **__: Any) -> dict[str, Any]:
+        nonlocal started
+        if cuda:
+            torch.cuda.synchronize()
+        out["seconds"] += clock() - started
+        result, epoch = evaluate(model, test, pad=tokenizer.pad_token_id), next(epochs)
+        out[f"seconds {epoch}"], out[f"accuracy {epoch}"] = out["seconds"], result["accuracy"]
+        started = clock()
+        return result
+
+    started = clock()
+    LOOPS[name](model, tokenizer, parts, config, seen)
+    out["rate"] = config.epochs * len(parts.train) / out["seconds"]
+    out["accuracy"] = out[f"accuracy {config.epochs}"]
+    return out
 
 
 # --- rounds, table, record ----------------------------------------------------------------------
 
-MEASURES = {"divergence": _measure_divergence, "finetune": _measure_finetune}
+MEASURES = {
+    "divergence": _measure_divergence,
+    "finetune": _measure_finetune,
+    "steps": steps.measure,
+}
 
 
 def _apart(what: str, name: str, case: Case) -> dict[str, float]:
-    """One measurement in a process of its own, with one thread on a CPU."""
+    """One measurement; without a GPU in a process of its own, with one thread."""
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
+        return MEASURES[what](name, case)
     command = [sys.executable, "-m", "kltools.bench", "--one", json.dumps([what, name, case])]
     run = subprocess.run(
         command, capture_output=True, text=True, env={"OMP_NUM_THREADS": "1"} | os.environ
@@ -265,7 +305,7 @@ def measure(what: str, cases: dict[str, Case], names: list[str], rounds: int) ->
     out: dict[str, list[float]] = {}
     for i in range(rounds):
         for label, case in cases.items():
-            for name in names:
+            for name in case.get("names", names):
                 done = _apart(what, name, case | {"round": i})
                 print(f"round {i}, {label}, {name}: {done}", file=sys.stderr, flush=True)
                 for quantity, value in done.items():
@@ -289,7 +329,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kltools.bench", description=__doc__)
     parser.add_argument("what", nargs="?", choices=list(MEASURES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=320, help="of finetune (default 320)")
+    parser.add_argument("--rows", type=int, help="of finetune (default 320, on a GPU 4,000)")
     parser.add_argument("--out", type=Path, default=record.FOLDER, help="folder of the record")
     for size in ("N", "V", "H"):
         parser.add_argument(f"--{size}", type=int, help="of divergence, instead of the default")
@@ -300,7 +340,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(MEASURES[what](name, case)))
         return 0
     if args.what is None:
-        parser.error("what: expected divergence or finetune")
+        parser.error(f"what: expected {', '.join(MEASURES)}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if args.what == "divergence":
         given = {k: getattr(args, k) for k in ("N", "V", "H") if getattr(args, k)}
@@ -311,10 +351,17 @@ def main(argv: list[str] | None = None) -> int:
         for missing in (k for k, ok in there.items() if not ok):
             print(f"{missing}: not installed, left out (pip install {PEERS[missing]})")
         pairs = [("naive", "seconds"), ("matrix products", "seconds"), ("naive", "peak_mb")]
-    else:
-        config = {"epochs": 2, "batch": 16, "rows": args.rows}
+    elif args.what == "finetune":
+        rows = args.rows or {"cpu": 320, "cuda": 4000}[device]
+        config = {"epochs": 3, "batch": 16, "rows": rows}
         cases, names = {"reviews": config}, list(LOOPS)
         pairs = [("articles' loop", "rate"), ("Trainer", "rate")]
+        if device == "cuda":  # imports, CUDA and its libraries
+            measure(args.what, {"warm-up": config | {"rows": 100}}, names, 1)
+    else:
+        config, cases = steps.cases(device)
+        names = list(steps.STEPS)
+        pairs = [(names[0], "rate")]
     metrics = measure(args.what, cases, names, args.rounds)
     compared = {
         k: v for base, quantity in pairs for k, v in ratios(metrics, base, quantity).items()

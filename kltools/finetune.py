@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from kltools import checkpoint, tiers
-from kltools.model import Config, defaults, load_model, no_widget_warning
+from kltools.model import Config, compile_layers, defaults, load_model, no_widget_warning
 from kltools.model import freeze as freeze
 from kltools.reduce import Mean
+from kltools.replay import Replay
 from kltools.reviews import (
     Splits,
     load_reviews,
@@ -140,7 +141,7 @@ def fit(
 
     AdamW (no decay on biases and LayerNorm), linear warm-up and decay, clipped gradients, batches
     of like length. The model is changed in place and left in ``eval`` mode, with the weights of
-    the epoch whose validation loss was lowest.
+    the epoch whose validation loss was lowest. On a GPU a step is recorded and replayed (`Replay`).
 
     With a ``folder`` each epoch ends with a checkpoint there, from which the same call goes on
     after an interruption, to the same weights bit for bit (on one machine with the same number of
@@ -169,17 +170,32 @@ def fit(
     total = sum(map(len, plan))
     learn = [p for p in model.parameters() if p.requires_grad]
     matrices, vectors = [p for p in learn if p.dim() > 1], [p for p in learn if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
+    warmup, device = math.ceil(config.warmup * total), accelerator.device
+    gpu = device.type == "cuda"
+    plain = torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ],
-        lr=config.lr,
+        lr=torch.tensor(config.lr, device=device) if gpu else config.lr,
         fused=True,
+        capturable=gpu,
     )
-    warmup = math.ceil(config.warmup * total)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: schedule(s, total, warmup))
-    live, optimizer = accelerator.prepare(model, optimizer)
+    if config.compile:
+        compile_layers(model)
+    live, optimizer = accelerator.prepare(model, plain)
+
+    def train_step(batch: dict[str, Tensor]) -> Tensor:
+        inputs = dict(batch)
+        labels = inputs.pop("labels")
+        loss, count = divergence(live(**inputs).logits, labels)
+        accelerator.backward(loss / count)
+        accelerator.clip_grad_norm_(learn, config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    take = Replay(train_step, device) if gpu else train_step
     history, best, first = History(), [p.detach().clone() for p in learn], 0
     if folder:
         run_id = checkpoint.fingerprint(dataclasses.asdict(config), train, validation, *best)
@@ -189,7 +205,8 @@ def fit(
             _restore(learn, state["weights"])
             _restore(best, state["best"])
             optimizer.load_state_dict(state["optimizer"])
-            rate.load_state_dict(state["rate"])
+            for group in plain.param_groups if gpu else ():
+                group["lr"] = group["lr"].to(device)
             _set_random_state(state["random"])
     shown = sys.stderr.isatty() or "COLAB_RELEASE_TAG" in os.environ
     bar = tqdm(total=total, desc="steps", disable=not shown, initial=len(history.lr))
@@ -200,16 +217,13 @@ def fit(
         sums = []
         for rows in rows_of:
             batch = collate([train[i] for i in rows], pad)
-            batch = {k: v.to(accelerator.device) for k, v in batch.items()}
-            labels = batch.pop("labels")
-            loss, count = divergence(live(**batch).logits, labels)
-            accelerator.backward(loss / count)
-            accelerator.clip_grad_norm_(learn, config.clip)
-            history.lr.append(float(rate.get_last_lr()[0]))
-            optimizer.step()
-            rate.step()
-            optimizer.zero_grad()
-            sums.append(loss.detach())
+            if gpu:
+                if bool(batch["attention_mask"].all()):
+                    del batch["attention_mask"]  # no padding: attention has a faster kernel
+                batch = {k: v.pin_memory() for k, v in batch.items()}
+            history.lr.append(config.lr * schedule(len(history.lr), total, warmup))
+            _set_rate(plain, history.lr[-1])
+            sums.append(take(batch))
             bar.update()
         mean = Mean()
         for total_loss, rows in zip(torch.stack(sums).tolist(), rows_of):  # the only wait for a GPU
@@ -238,7 +252,7 @@ def fit(
             accelerator.log(values | {"accuracy/validation": seen["accuracy"]}, step=epoch)
             state = {"history": dataclasses.asdict(history), "epoch": epoch, "best": best}
             state |= {"weights": [p.detach() for p in learn], "random": _random_state()}
-            state |= {"optimizer": optimizer.state_dict(), "rate": rate.state_dict()}
+            state["optimizer"] = optimizer.state_dict()
             checkpoint.save(folder, run_id, state)
         if history.stopped_early:
             break
@@ -247,6 +261,14 @@ def fit(
     _restore(learn, best)
     model.eval()
     return history
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):  # a graph holds its address
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
 
 
 @torch.no_grad()
@@ -325,7 +347,8 @@ def main(argv: list[str] | None = None) -> None:
     for f in dataclasses.fields(Config):
         value = getattr(config, f.name)
         option = f"--{f.name.replace('_', '-')}"
-        parser.add_argument(option, type=type(value), default=value, help=f"default {value}")
+        kind = {"action": argparse.BooleanOptionalAction} if f.type is bool else {"type": f.type}
+        parser.add_argument(option, **kind, default=value, help=f"default {value}")
     args = parser.parse_args(argv)
     config = Config(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Config)})
     rows = load_reviews(args.kind, args.csv)

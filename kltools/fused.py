@@ -19,6 +19,9 @@ Values are summed in the Bregman form of `kltools.divergences`, so they are neve
 The idea of chunks with the gradient in the forward pass: Hsu et al. (2024), Liger Kernel.
 """
 
+import functools
+import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,7 +60,8 @@ def fused_linear_divergence(
         temperature: T > 0, which divides both logits. No factor T² is applied.
         mask: bool ``[...]``, True for the tokens that count; others are not computed at all.
         chunk: tokens a tile; 128 on a CPU and 1,024 elsewhere if not given. Memory is two tiles
-            ``[chunk, V]`` (on a GPU four) and the gradients.
+            ``[chunk, V]`` and the gradients (four tiles on a GPU without Triton; with it the
+            passes over a tile are compiled at the first call, which takes some seconds).
 
     Returns:
         The sum in nats, and the number of tokens that count, for one mean at the end. float32 at
@@ -124,9 +128,10 @@ def _accumulate(
     on_cpu = h.device.type == "cpu"
     Wm, Um = (W.to(wide), U.to(wide)) if on_cpu else (W, U)  # CPUs mix no dtypes in a product
     N, V = len(h), len(W)
+    compiled = None if on_cpu else _compiled()
     rows = max(1, CACHE // V) if on_cpu else chunk
     s_tile, t_tile = (h.new_empty(min(chunk, N), V, dtype=wide) for _ in range(2))
-    work = [h.new_empty(min(rows, chunk, N), V, dtype=wide) for _ in range(2)]
+    work = [h.new_empty(0 if compiled else min(rows, chunk, N), V, dtype=wide) for _ in range(2)]
     total = h.new_zeros((), dtype=wide)
     dh = h.new_empty(h.shape, dtype=wide) if needs[0] else None
     dW = W.new_zeros(W.shape, dtype=wide) if needs[1] else None
@@ -135,13 +140,18 @@ def _accumulate(
         s, p = s_tile[: len(hc)], t_tile[: len(hc)]
         _product(hc, Wm.t(), s)
         _product(tc, Um.t(), p)
-        for j in range(0, len(hc), rows):
-            block = slice(j, j + rows)
-            total += _divergence(direction, beta, s[block], p[block], work).sum()
+        if compiled:
+            value, s = compiled(direction, beta, s, p, Wm.dtype)
+            total += value
+        else:
+            for j in range(0, len(hc), rows):
+                block = slice(j, j + rows)
+                total += _divergence(direction, beta, s[block], p[block], work).sum()
+            s = s.to(Wm.dtype)
         if dh is not None:
-            _product(s.to(Wm.dtype), Wm, dh[i : i + chunk]).div_(T)
+            _product(s, Wm, dh[i : i + chunk]).div_(T)
         if dW is not None:
-            _product(s.t().to(Wm.dtype), hc, dW, add=True)
+            _product(s.t(), hc, dW, add=True)
     return total, dh, dW
 
 
@@ -188,6 +198,31 @@ def _bregman(p: Tensor, q: Tensor, d: Tensor, out: Tensor) -> Tensor:
     if d.amax() > FAR:
         torch.where(d > FAR, q, out, out=out)
     return out.sum(-1)
+
+
+@functools.cache
+def _compiled() -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """`_tile`, compiled to a few passes over the tile, where there is Triton to do it."""
+    return torch.compile(_tile) if importlib.util.find_spec("triton") else None
+
+
+def _tile(
+    direction: str, beta: float, s: Tensor, t: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """As `_divergence`, for a compiler: nats of the whole tile, and dD/ds as ``dtype``."""
+    logq, logp = s.log_softmax(-1), t.log_softmax(-1)
+    q, p, d = logq.exp(), logp.exp(), logq - logp
+    if direction == "forward":
+        value = torch.where(d > FAR, q, p * (torch.expm1(d) - d).clamp_min(0))
+        return value.sum(), (q - p).to(dtype)
+    if direction == "reverse":
+        value = torch.where(-d > FAR, p, q * (torch.expm1(-d) + d).clamp_min(0)).sum(-1)
+        return value.sum(), (q * (d - value[:, None])).to(dtype)
+    e = torch.log1p((1 - beta) * torch.expm1(d.clamp(max=FAR))) + (d - FAR).clamp_min(0)
+    r = d - e  # log q - log m; e is log m - log p
+    q_side = (q * r).sum(-1)
+    value = ((1 - beta) * q_side - beta * (p * e).sum(-1)).clamp_min(0)
+    return value.sum(), ((1 - beta) * q * (r - q_side[:, None])).to(dtype)
 
 
 def _validate(h: Tensor, W: Tensor, t: Tensor, U: Tensor, mask: Tensor | None) -> None:

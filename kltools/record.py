@@ -28,7 +28,7 @@ from kltools import tiers
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "chapters" / "runs"  # there when kltools runs from the book's repository
-PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scikit-learn", "kltools")
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "scikit-learn", "kltools")
 # What a record must have. A dict is checked key by key, {str: type} for any keys, [type] for a
 # list of any length; `metrics`, `wall_s` and `cpu_s` have one entry a seed.
 NUMBER = (int, float)
@@ -202,7 +202,12 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the book's repository, with ``+changes`` if files differ from it."""
+    """The commit of the book's repository, with ``+changes`` if files differ from it.
+
+    On a machine with the files but without their history, ``KLTOOLS_COMMIT`` says it.
+    """
+    if said := os.environ.get("KLTOOLS_COMMIT"):
+        return said
     commit = _output("git", "rev-parse", "HEAD")
     if not commit or not FOLDER.is_dir():
         return None
@@ -221,12 +226,8 @@ def _weights(model: Any, name: str) -> dict[str, Any]:
 # --- the runs ---------------------------------------------------------------------------------
 
 
-def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
-    """The fine-tune once a seed (head, order of rows, dropout), and its baselines.
-
-    On ``"cpu"`` the chapter's run as it stands. On ``"cuda"`` all rows: of the hub's data with
-    ``bert-base-uncased`` in tier ``gpu``, else of the embedded reviews with the embedded encoder.
-    """
+def _settings(kind: str, device: str) -> tuple[Any, dict[str, Any]]:
+    """Settings and split sizes of a run on ``"cpu"`` or ``"cuda"``, which must be there."""
     import torch
 
     from kltools import finetune
@@ -242,7 +243,13 @@ def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
             sizes = {"train": None, "validation": 1000, "test": 1000}
     if kind == "long":
         config = dataclasses.replace(config, max_length=512)
-    parts = finetune.split(finetune.load_reviews(kind), **sizes)
+    return config, sizes
+
+
+def _started_from(parts: Any, config: Any, kind: str) -> dict[str, Any]:
+    """Model, data and baselines of a run."""
+    from kltools import finetune
+
     name = tiers.encoder()
     local = Path(name).is_dir()
     embedded = local and Path(name) == tiers.cache_dir() / "encoder"
@@ -251,7 +258,35 @@ def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
     rows = hashlib.sha256()
     for k, frame in frames.items():
         rows.update(json.dumps([k, frame["text"].tolist(), frame["label"].tolist()]).encode())
-    source = tiers.EMBEDDED[kind] if tiers.tier() == "cpu" else tiers.HUB_REVIEWS[kind]
+    start, _ = finetune.load_model(config)
+    tfidf = finetune.tfidf_baseline(parts.train, parts.validation, parts.test)
+    majority = finetune.majority_baseline(parts.train, parts.test)
+    return {
+        "model": _weights(start, title),
+        "data": {
+            "name": tiers.EMBEDDED[kind] if tiers.tier() == "cpu" else tiers.HUB_REVIEWS[kind],
+            "sha256": rows.hexdigest(),
+            "rows": {k: len(v) for k, v in frames.items()},
+            "dropped": parts.dropped,
+        },
+        "baselines": {
+            "tfidf_accuracy": tfidf["accuracy"],
+            "tfidf_loss": tfidf["loss"],
+            "majority_accuracy": majority["accuracy"],
+        },
+    }
+
+
+def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
+    """The fine-tune once a seed (head, order of rows, dropout), and its baselines.
+
+    On ``"cpu"`` the chapter's run as it stands. On ``"cuda"`` all rows: of the hub's data with
+    ``bert-base-uncased`` in tier ``gpu``, else of the embedded reviews with the embedded encoder.
+    """
+    from kltools import finetune
+
+    config, sizes = _settings(kind, device)
+    parts = finetune.split(finetune.load_reviews(kind), **sizes)
     metrics: dict[str, list[float]] = {}
     wall, cpu, cut = [], [], {}
     for seed in seeds:
@@ -271,25 +306,63 @@ def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
             metrics.setdefault(key, []).append(value)
         print(f"seed {seed}: accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f} nats", end="")
         print(f", {wall[-1]:.0f} s", flush=True)
-    start, _ = finetune.load_model(config)
-    tfidf = finetune.tfidf_baseline(parts.train, parts.validation, parts.test)
-    majority = finetune.majority_baseline(parts.train, parts.test)
     return {
         "config": {k: v for k, v in dataclasses.asdict(config).items() if k != "seed"},
-        "model": _weights(start, title),
-        "data": {
-            "name": source,
-            "sha256": rows.hexdigest(),
-            "rows": {k: len(v) for k, v in frames.items()},
-            "dropped": parts.dropped,
-        },
+        **_started_from(parts, config, kind),
         "cut": cut,
         "metrics": metrics,
-        "baselines": {
-            "tfidf_accuracy": tfidf["accuracy"],
-            "tfidf_loss": tfidf["loss"],
-            "majority_accuracy": majority["accuracy"],
-        },
+        "wall_s": wall,
+        "cpu_s": cpu,
+    }
+
+
+def fewer_parameters(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
+    """Each method of `kltools.efficient` once a seed, at one learning rate for each method.
+
+    With the first seed a method tries both of its rates; the lower validation loss decides, and
+    the test rows are not looked at before. On ``"cpu"`` 600 rows, on ``"cuda"`` all of them.
+    """
+    from kltools import efficient, finetune
+
+    config, sizes = _settings(kind, device)
+    if device == "cpu":
+        most = {"train": 600, "validation": 200, "test": 600}
+        sizes = {name: min(n, most[name]) for name, n in sizes.items()}
+    size = {"batch_size": 16 if device == "cpu" else 64}
+    config = dataclasses.replace(config, epochs=2, patience=2, **size)
+    parts = finetune.split(finetune.load_reviews(kind), **sizes)
+    _, tokenizer = finetune.load_model(config)
+    pad, data, cut = tokenizer.pad_token_id, {}, {}
+    for name in ("train", "validation", "test"):
+        data[name], cut[name] = finetune.encode(getattr(parts, name), tokenizer, config.max_length)
+    metrics: dict[str, list[float]] = {}
+    rates = dict(efficient.RATES)
+    wall, cpu = [], []
+    for seed in seeds:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        for method, tried in rates.items():
+            runs = []
+            for lr in tried:
+                one = dataclasses.replace(config, lr=lr, seed=seed)
+                model = efficient.choose(finetune.load_model(one)[0], method, seed=seed)
+                history = finetune.fit(model, data["train"], data["validation"], one, pad=pad)
+                runs.append((min(history.validation_loss), lr, model))
+            _, lr, model = min(runs, key=lambda run: run[:2])
+            rates[method] = (lr,)
+            test = finetune.evaluate(model, data["test"], pad=pad)
+            for key in ("accuracy", "loss"):
+                metrics.setdefault(f"{method} / {key}", []).append(test[key])
+            metrics.setdefault(f"{method} / trained", []).append(efficient.trained(model))
+            print(f"seed {seed}, {method}: lr {lr:g}, accuracy {test['accuracy']:.4f}", flush=True)
+        wall.append(round(time.perf_counter() - started, 2))
+        cpu.append(round(time.process_time() - cpu_started, 2))
+    drop = ("seed", "lr", "freeze")
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in drop}
+    return {
+        "config": settings | {f"lr, {method}": lr for method, (lr,) in rates.items()},
+        **_started_from(parts, config, kind),
+        "cut": cut,
+        "metrics": metrics,
         "wall_s": wall,
         "cpu_s": cpu,
     }
@@ -307,6 +380,8 @@ RUNS: dict[str, Callable[[Sequence[int], str], dict[str, Any]]] = {
     "fine-tune-cpu": functools.partial(fine_tune, device="cpu"),
     "fine-tune-gpu": functools.partial(fine_tune, device="cuda"),
     "language-modelling-gpu": pretrain,
+    "fewer-parameters-cpu": functools.partial(fewer_parameters, device="cpu"),
+    "fewer-parameters-gpu": functools.partial(fewer_parameters, device="cuda"),
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kltools import divergences
+from kltools import divergences, fused
 from kltools.gradients import fused_linear_divergence
 
 DIRECTIONS = ["forward", "reverse", "gjs"]
@@ -94,8 +94,8 @@ def test_any_case_against_the_kltools_of_whole_logits(seed, direction, beta, sca
     value, _ = fused_linear_divergence(h, W, t, U, direction=direction, beta=beta, chunk=4)
     assert value >= 0
     torch.testing.assert_close(value, want, rtol=1e-9, atol=1e-15)
-    # An entry of a gradient is a sum of entries of a factor times q (log q - log p - D), which cancel:
-    # both routes round it by a few ulps of |factor| max|log ratio|, the more the larger the logits.
+    # An entry of a gradient is a sum of factor times q (log q - log p - D), which cancels: both
+    # routes round it by a few ulps of Σ|factor| max|log ratio|, the more the larger the logits.
     ratio = 1 + float((logq - logp).detach().abs().max())
     for x, other in ((h, W), (W, h)):
         a, b = (torch.autograd.grad(v, x, retain_graph=True)[0] for v in (value, want))
@@ -237,3 +237,16 @@ def test_bad_arguments_are_named(change, error, message):
     arguments = dict(zip(names, case(11))) | change
     with pytest.raises(error, match=message):
         fused_linear_divergence(**arguments)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_the_tile_for_a_compiler_is_the_one_in_place(direction, scale):
+    """What a GPU compiles and what a CPU runs: two programs for the same two results."""
+    g = torch.Generator().manual_seed(3)
+    s, t = (scale * torch.randn(5, 13, generator=g, dtype=torch.float64) for _ in range(2))
+    value, slope = fused._tile(direction, 0.3, s.clone(), t.clone(), torch.float64)
+    work = [torch.empty_like(s) for _ in range(2)]
+    want = fused._divergence(direction, 0.3, s, t, work).sum()  # s becomes the slope
+    torch.testing.assert_close(value, want, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(slope, s, rtol=1e-11, atol=1e-14 * (1 + scale))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from kltools import finetune, record, tiers
+from chapters.assets import claims
+from kltools import efficient, finetune, record, tiers
 from tests.kltools.test_finetune import checkpoint, toy_rows  # noqa: F401
 
 
@@ -176,6 +177,68 @@ def test_a_run_writes_its_record(checkpoint, monkeypatch, tmp_path, capsys):  # 
     again = record.load("fine-tune-cpu", tmp_path)
     for key in ("metrics", "data", "model", "baselines"):
         assert again[key] == first[key]
+
+
+@pytest.fixture
+def small(checkpoint, monkeypatch):  # noqa: F811
+    """Runs of seconds: a tiny encoder and 144 toy rows."""
+    monkeypatch.setenv("KLTOOLS_MODEL", checkpoint)
+    monkeypatch.setattr(tiers, "reviews", lambda kind: toy_rows(200).assign(split="train"))
+    config = finetune.Config(epochs=3, lr=3e-3, batch_size=8, max_length=32)
+    sizes = {"train": 64, "validation": 40, "test": 40}
+    monkeypatch.setattr(finetune, "defaults", lambda: (config, sizes))
+    return sizes
+
+
+def test_fewer_parameters(small, monkeypatch, tmp_path):
+    fits = []
+
+    def fit(model, train, validation, config, **options):
+        fits.append((config.seed, config.lr, efficient.trained(model)))
+        return real(model, train, validation, config, **options)
+
+    real = finetune.fit
+    monkeypatch.setattr(finetune, "fit", fit)
+    options = ["fewer-parameters-cpu", "--seeds", "3", "4", "--out", str(tmp_path)]
+    assert record.main(options) == 0
+    got = record.load("fewer-parameters-cpu", tmp_path)
+    assert got["data"]["rows"] == small and got["config"]["batch_size"] == 16
+    assert {"seed", "lr", "freeze"}.isdisjoint(got["config"]) and "peft" in got["versions"]
+    assert len(got["metrics"]) == 3 * len(efficient.RATES)
+    numbers = {m: got["metrics"][f"{m} / trained"] for m in efficient.RATES}
+    # tiny BERT: 2 layers, width 32; the head has 2 × 32 + 2 weights
+    assert numbers["head"] == [66, 66] and numbers["LoRA"] == [66 + 2 * 2 * 8 * 64] * 2
+    assert numbers["full"] == [got["model"]["weights"]] * 2
+    first, second = ([lr for s, lr, _ in fits if s == seed] for seed in (3, 4))
+    assert first == [lr for pair in efficient.RATES.values() for lr in pair]
+    assert second == [got["config"][f"lr, {m}"] for m in efficient.RATES]
+    assert [n for s, _, n in fits if s == 4] == [v[1] for v in numbers.values()]
+    assert "| full / loss, nats |" in "\n".join(claims.run_as_markdown(got))
+
+
+def test_what_learns(small):
+    def model():
+        return finetune.load_model()[0]
+
+    def learns(m):
+        return {n for n, p in m.named_parameters() if p.requires_grad}
+
+    names = {n for n, _ in model().named_parameters()}
+    assert learns(efficient.choose(model(), "full")) == names
+    assert learns(efficient.choose(model(), "head")) == {"classifier.weight", "classifier.bias"}
+    biases = {n for n in names if n.endswith(".bias")} | {"classifier.weight"}
+    assert learns(efficient.choose(model(), "BitFit")) == biases
+    last = {n for n in names if "layer.1." in n or "pooler" in n or "classifier" in n}
+    assert learns(efficient.choose(model(), "last layer")) == last
+    bare = [model() for _ in range(3)]
+    state = torch.get_rng_state()
+    one, same, other = (efficient.choose(m, "LoRA", seed=s) for m, s in zip(bare, (1, 1, 2)))
+    assert torch.equal(torch.get_rng_state(), state)
+    a, b, c = (dict(m.named_parameters()) for m in (one, same, other))
+    assert all(torch.equal(a[n], b[n]) for n in a) and not all(torch.equal(a[n], c[n]) for n in a)
+    assert all("lora_" in n or "classifier" in n for n in learns(one)) and len(learns(one)) == 10
+    with pytest.raises(ValueError, match=r"method: expected one of head, .*, got 'lora'"):
+        efficient.choose(model(), "lora")
 
 
 def test_bad_calls(monkeypatch, tmp_path, capsys):
