@@ -6,6 +6,7 @@ distribution, the cross-entropy in nats. Sums and counts are carried, never mean
 """
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import os
@@ -23,7 +24,7 @@ from kltools import checkpoint, tiers
 from kltools.model import Config, compile_layers, defaults, load_model, no_widget_warning
 from kltools.model import freeze as freeze
 from kltools.reduce import Mean
-from kltools.replay import Replay
+from kltools.replay import Replay, any_length, for_gpu
 from kltools.reviews import (
     Splits,
     load_reviews,
@@ -188,7 +189,8 @@ def fit(
     def train_step(batch: dict[str, Tensor]) -> Tensor:
         inputs = dict(batch)
         labels = inputs.pop("labels")
-        loss, count = divergence(live(**inputs).logits, labels)
+        with any_length() if gpu else contextlib.nullcontext():
+            loss, count = divergence(live(**inputs).logits, labels)
         accelerator.backward(loss / count)
         accelerator.clip_grad_norm_(learn, config.clip)
         optimizer.step()
@@ -217,13 +219,9 @@ def fit(
         sums = []
         for rows in rows_of:
             batch = collate([train[i] for i in rows], pad)
-            if gpu:
-                if bool(batch["attention_mask"].all()):
-                    del batch["attention_mask"]  # no padding: attention has a faster kernel
-                batch = {k: v.pin_memory() for k, v in batch.items()}
             history.lr.append(config.lr * schedule(len(history.lr), total, warmup))
             _set_rate(plain, history.lr[-1])
-            sums.append(take(batch))
+            sums.append(take(for_gpu(batch) if gpu else batch))
             bar.update()
         mean = Mean()
         for total_loss, rows in zip(torch.stack(sums).tolist(), rows_of):  # the only wait for a GPU
@@ -299,10 +297,14 @@ def evaluate(
     device, training = next(model.parameters()).device, model.training
     model.eval()
     parts, order = [], []
+    gpu = device.type == "cuda"
     for rows in batches([len(x["input_ids"]) for x in data], size):
-        batch = {k: v.to(device) for k, v in collate([data[i] for i in rows], pad).items()}
-        batch.pop("labels")
-        parts.append(model(**batch).logits.double())
+        batch = collate([data[i] for i in rows], pad)
+        del batch["labels"]
+        batch = for_gpu(batch) if gpu else batch
+        with any_length() if gpu else contextlib.nullcontext():
+            batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
+            parts.append(model(**batch).logits.double())
         order += rows
     model.train(training)
     logits = torch.cat(parts).cpu()[np.argsort(order)]

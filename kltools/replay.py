@@ -7,6 +7,8 @@ everything else that changes (weights, optimizer state, learning rate, random nu
 on the GPU. See Gray, "Getting started with CUDA graphs" (NVIDIA, 2019), and `torch.cuda.graph`.
 """
 
+import contextlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +18,31 @@ from torch import Tensor
 Batch = dict[str, Tensor]
 
 
+def for_gpu(batch: Batch) -> Batch:
+    """The batch in pinned memory, from which copies do not wait, its mask ready for attention.
+
+    ``attention_mask`` [B, T] of ones and zeros becomes what is added to the scores: 0 and −∞,
+    float32 [B, 1, 1, T]. From the other form `transformers` makes this one, but first waits for
+    the GPU to learn whether there is any padding.
+    """
+    keep = batch.get("attention_mask")
+    if keep is not None:
+        added = torch.zeros(keep.shape).masked_fill_(keep == 0, -math.inf)
+        batch = batch | {"attention_mask": added[:, None, None]}
+    return {k: x.pin_memory() for k, x in batch.items()}
+
+
+def any_length() -> contextlib.AbstractContextManager[None]:
+    """Attention kernels that take a new shape at once; cuDNN's first makes a plan for it."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(
+        [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    )
+
+
 class Replay:
-    """``step(batch)`` on a GPU: run at a shape's first batch, recorded at its second, replayed.
+    """``step(batch)`` on a GPU: a shape's first batch is run, its second recorded and replayed.
 
     Args:
         step: forward, backward and update for a batch of tensors on the GPU; returns one tensor.

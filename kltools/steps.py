@@ -6,9 +6,11 @@ given lengths. A rate counts sequences; utilization counts the FLOPs that true l
 the rate of a large matrix product measured in the same run (Chowdhery et al. 2022, appendix B).
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from kltools.finetune import Example, batches, collate, divergence
 from kltools.model import compile_layers
-from kltools.replay import Batch, Replay
+from kltools.replay import Batch, Replay, any_length, for_gpu
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Step:
     padding: str = "512"  # "512", "longest" of a batch, "packed": one row, no padding
     buckets: bool = False  # rows of like length in a batch
     precision: str = "fp32"  # "fp32", "tf32", "bf16" (autocast)
+    any_length: bool = False  # attention kernels that need no plan for a new shape
     fused: bool = False  # AdamW in one kernel
     wait: bool = True  # for the loss of each step
     graphs: bool = False  # `Replay`
@@ -44,6 +47,7 @@ def _steps() -> dict[str, Step]:
         "length buckets": {"buckets": True},
         "tf32": {"precision": "tf32"},
         "bf16": {"precision": "bf16"},
+        "no cuDNN plans": {"any_length": True},
         "fused AdamW": {"fused": True},
         "no waiting": {"wait": False},
         "CUDA graphs": {"graphs": True},
@@ -66,7 +70,7 @@ def cases(device: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     gpu = device == "cuda"
     size = {"layers": 12, "width": 768} if gpu else {"layers": 4, "width": 256}
     config = size | {"rows": 67_349 if gpu else 640, "device": device} | _ceilings(device)
-    short, long = list(STEPS), ["length buckets", *list(STEPS)[3:10]]
+    short, long = list(STEPS), ["length buckets", *list(STEPS)[3:11]]
     if not gpu:
         short, long = ON_CPU, ON_CPU[2:4]
     return config, {
@@ -164,7 +168,8 @@ class Session:
         make: Any = BertForSequenceClassification
         with self.device:
             self.model = make(BertConfig(**shape)).train()
-        self.n = lengths(case["rows"], case["length"])
+        self.fixed = case["length"]
+        self.n = lengths(case["rows"], self.fixed)
         words = np.random.default_rng(1).integers(1000, 30_000, (case["rows"], self.n.max()))
         self.rows: list[Example] = [
             {"input_ids": w[:k].tolist(), "label": i % 2}
@@ -184,8 +189,11 @@ class Session:
     def train_step(self, batch: Batch) -> Tensor:
         """Forward, backward, clipping and update; the sum of the losses in nats."""
         inputs = {k: x.to(self.device, non_blocking=not self.step.wait) for k, x in batch.items()}
-        half = self.step.precision == "bf16" and self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        gpu = self.device.type == "cuda"
+        half = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=gpu and self.step.precision == "bf16"
+        )
+        with half, any_length() if gpu and self.step.any_length else contextlib.nullcontext():
             if self.step.padding == "packed":
                 logits = packed_logits(self.model, inputs)
                 labels = inputs["labels"]
@@ -219,11 +227,7 @@ class Session:
                 more = (0, 512 - batch["input_ids"].shape[1])
                 for k in ("input_ids", "attention_mask"):
                     batch[k] = torch.nn.functional.pad(batch[k], more)
-            elif not self.step.wait and bool(batch["attention_mask"].all()):
-                del batch["attention_mask"]
-        if self.device.type == "cuda" and not self.step.wait:
-            batch = {k: x.pin_memory() for k, x in batch.items()}
-        return batch
+        return for_gpu(batch) if self.device.type == "cuda" and not self.step.wait else batch
 
     def epoch(self, seconds: float) -> Iterator[tuple[list[int], int]]:
         """Train for an epoch or ``seconds``; rows and processed tokens of each step."""
@@ -242,20 +246,22 @@ class Session:
 @functools.cache
 def _session(name: str, case: tuple[tuple[str, Any], ...]) -> Session:
     session = Session(STEPS[name], dict(case))
-    warm = 30.0 if session.graphs else 0.5  # all shapes recorded, or libraries loaded
-    for _ in session.epoch(warm):
-        pass
+    many = session.graphs and not session.fixed  # many shapes to record
+    warm = 30.0 if many else 1.0
+    started = time.perf_counter()
+    steps = sum(1 for _ in session.epoch(warm))
+    print(f"{name}: {steps} steps in {time.perf_counter() - started:.1f} s first", file=sys.stderr)
     return session
 
 
 def measure(name: str, case: dict[str, Any]) -> dict[str, float]:
-    """Rate, seconds an epoch, utilization and padding of one step, over an epoch or some seconds of training."""
+    """Rate, seconds an epoch, utilization and padding, over some seconds or a whole epoch."""
     keys = ("layers", "width", "rows", "length", "device")
     session = _session(name, tuple((k, case[k]) for k in keys))
     torch.set_float32_matmul_precision("highest" if session.step.precision == "fp32" else "high")
     clock = time.perf_counter if case["device"] == "cuda" else time.process_time
     _wait(case["device"])
-    limit, started = 8.0 if session.graphs else 1.5, clock()
+    limit, started = 8.0 if session.graphs and not session.fixed else 1.5, clock()
     done = list(session.epoch(limit))
     _wait(case["device"])
     seconds = clock() - started

@@ -98,7 +98,7 @@ def test_fused_divergence_in_float32_and_bfloat16(direction, chunk):
         options = dict(direction=direction, beta=0.3, temperature=2.0, chunk=chunk)
         value, count = fused_linear_divergence(*x, **options)
         assert count == 8 and value.dtype == torch.float32
-        assert abs(float(value) - float(want)) < bound * float(want)
+        assert abs(value.item() - want.item()) < bound * want.item()
         for got, g in zip(torch.autograd.grad(value, x[:2]), gradients):
             assert got.dtype == dtype
             assert float((got.double().cpu() - g).norm() / g.norm()) < bound

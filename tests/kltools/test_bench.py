@@ -76,4 +76,4 @@ def test_a_failure_says_whose_it_is():
 def test_what_is_needed(capfd):
     with pytest.raises(SystemExit):
         bench.main([])
-    assert "what: expected divergence or finetune" in capfd.readouterr().err
+    assert "what: expected divergence, finetune, steps" in capfd.readouterr().err
