@@ -21,7 +21,6 @@ from torch import Tensor
 
 from kltools import tiers
 from kltools.finetune import schedule
-from kltools.model import no_widget_warning
 
 CLS, MASK, ORDINARY = 101, 103, 999  # of BERT: special and unused ids come before "!"
 V = 30522
@@ -93,8 +92,7 @@ def counted(train: np.ndarray, before: np.ndarray, token: np.ndarray) -> tuple[n
 
 def network(config: Config, causal: bool, seed: int) -> Any:
     """BERT's network, output layer tied to the embedding, with new weights drawn on the CPU."""
-    with no_widget_warning():
-        from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel
+    from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel
 
     torch.manual_seed(seed)
     drop = ("hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -149,11 +147,9 @@ def fit(config: Config, data: tuple[Tensor, Tensor], causal: bool, seed: int, de
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=0.01, fused=True)
     rng, stream = torch.Generator().manual_seed(seed), data[0].flatten()
     warmup, window = math.ceil(config.warmup * config.steps), torch.arange(config.length)
-    for step in range(config.steps + 1):
-        if step % config.every == 0 or step == config.steps:
+    for step in range(config.steps):
+        if step % config.every == 0:
             out[step] = evaluate(model, data[1], config.batch)
-        if step == config.steps:
-            break
         start = torch.randint(len(stream) - config.length + 1, (config.batch, 1), generator=rng)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             loss = surprise(model, stream[start + window], rng).mean()
@@ -162,42 +158,54 @@ def fit(config: Config, data: tuple[Tensor, Tensor], causal: bool, seed: int, de
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = config.lr * schedule(step, config.steps, warmup)
         optimizer.step()
-    return out
+    return out | {config.steps: evaluate(model, data[1], config.batch)}
 
 
-def run(seeds: Sequence[int], device: str, config: Config) -> dict[str, Any]:
+def run(seeds: Sequence[int], kind: str, device: str = "cuda", config: Config | None = None) -> Any:
     """Both models once a seed (weights, windows, masks, dropout), and what counting gives.
 
     Returns:
-        The fields of a record that this run decides, all but ``model``. The counts answer what
-        the causal model is asked, ``unigram / masked`` what the masked one is.
+        The fields of a record that this run decides; ``model`` is the first network as it starts.
+        The counts answer what the causal model is asked, ``unigram / masked`` what the masked is.
+
+    Raises:
+        ValueError: ``kind`` is not ``"short"`` (there is one kind), or there is no such device.
     """
+    if kind != "short":
+        raise ValueError(f"kind: expected short for this run, got {kind!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: expected a GPU (CUDA) for this run, got none")
+    config, wall, cpu = config or Config(), [], []
     metrics: dict[str, list[float]] = {}
-    wall, cpu = [], []
     *data, per_byte = read(config)
     train, held = (x.numpy() for x in data)
     for seed in seeds:
         clocks = time.perf_counter(), time.process_time()
         for name in ("causal", "masked"):
-            curve = fit(config, (data[0], data[1]), name == "causal", seed, device)
-            last, found = curve[config.steps], {f"loss / {k}": v for k, v in curve.items()}
+            found = fit(config, (data[0], data[1]), name == "causal", seed, device)
+            keys = {f"{name} / loss / {step}": loss for step, loss in found.items()}
+            last = found[config.steps]
             if name == "causal":
-                found[f"perplexity / {config.steps}"] = math.exp(last)
-                found[f"bits per byte / {config.steps}"] = last * per_byte / math.log(2)
-            for key, value in found.items():
-                metrics.setdefault(f"{name} / {key}", []).append(value)
+                keys[f"{name} / perplexity / {config.steps}"] = math.exp(last)
+                keys[f"{name} / bits per byte / {config.steps}"] = last * per_byte / math.log(2)
+            for key, value in keys.items():
+                metrics.setdefault(key, []).append(value)
             print(f"seed {seed}: {name} {last:.4f} nats a token held out", flush=True)
         wall.append(round(time.perf_counter() - clocks[0], 2))
         cpu.append(round(time.process_time() - clocks[1], 2))
-    rng = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)  # the masks of `evaluate`
     exam = torch.cat([question(x, False, rng)[1] for x in data[1].split(config.batch)]).numpy()
-    before = question(data[1], True, rng)[0].numpy()
-    alone, pair = (-np.log(q) for q in counted(train.ravel(), before, held))
-    baselines = {"uniform": math.log(V), "unigram": alone.mean(), "bigram": pair.mean()}
-    baselines |= {"unigram / masked": alone[exam].mean(), "tokens a byte": per_byte}
+    alone, pair = counted(train.ravel(), question(data[1], True, rng)[0].numpy(), held)
+    laws = {"unigram": alone, "bigram": pair, "unigram / masked": alone[exam]}
+    baselines = {name: float(-np.log(q).mean()) for name, q in laws.items()}
     digest = hashlib.sha256(train.tobytes() + held.tobytes()).hexdigest()
     source = {"name": tiers.ASSETS["books"].source, "sha256": digest, "dropped": {}}
-    body = {"config": dataclasses.asdict(config), "metrics": metrics, "cut": {}}
-    body |= {"data": source | {"rows": {"train": len(train), "held": len(held)}}}
-    body |= {"baselines": {name: float(value) for name, value in baselines.items()}}
-    return body | {"wall_s": wall, "cpu_s": cpu}
+    source |= {"rows": {"train": len(train), "held": len(held)}}
+    body: Any = {
+        "config": dataclasses.asdict(config),
+        "data": source,
+        "cut": {},
+        "metrics": metrics,
+    }
+    body |= {"model": network(config, True, seeds[0]), "wall_s": wall, "cpu_s": cpu}
+    return body | {"baselines": baselines | {"uniform": math.log(V), "tokens a byte": per_byte}}

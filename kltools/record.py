@@ -368,26 +368,18 @@ def fewer_parameters(seeds: Sequence[int], kind: str, device: str) -> dict[str, 
     }
 
 
-def pretrain(seeds: Sequence[int], kind: str, device: str, config: Any = None) -> dict[str, Any]:
-    """A causal and a masked language model from scratch, once a seed (`kltools.pretrain`)."""
-    import torch
-
+def pretrain(seeds: Sequence[int], kind: str) -> dict[str, Any]:
+    """A causal and a masked language model from scratch, once a seed, see `kltools.pretrain`."""
     from kltools import pretrain
 
-    if kind != "short":
-        raise ValueError(f"kind: expected short for this run, got {kind!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: expected a GPU (CUDA) for this run, got none")
-    config = config or pretrain.Config()
-    start = pretrain.network(config, True, seeds[0])
-    name = f"BERT's network from scratch, {config.layers} layers, {config.width} wide"
-    return pretrain.run(seeds, device, config) | {"model": _weights(start, name)}
+    body = pretrain.run(seeds, kind)
+    return body | {"model": _weights(body["model"], "BERT's network, from scratch")}
 
 
 RUNS: dict[str, Callable[[Sequence[int], str], dict[str, Any]]] = {
     "fine-tune-cpu": functools.partial(fine_tune, device="cpu"),
     "fine-tune-gpu": functools.partial(fine_tune, device="cuda"),
-    "language-modelling-gpu": functools.partial(pretrain, device="cuda"),
+    "language-modelling-gpu": pretrain,
     "fewer-parameters-cpu": functools.partial(fewer_parameters, device="cpu"),
     "fewer-parameters-gpu": functools.partial(fewer_parameters, device="cuda"),
 }
