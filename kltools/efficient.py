@@ -1,10 +1,14 @@
 """What of a pretrained encoder learns: the methods of the chapter *Training fewer parameters*."""
 
+import dataclasses
+import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from kltools import finetune
 from kltools.model import no_widget_warning
 
 # Two learning rates for each method; the validation rows of a run choose one of them.
@@ -57,3 +61,52 @@ def _lora(model: Any, rank: int, seed: int) -> Any:
 def trained(model: Any) -> int:
     """How many weights learn."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def settings(
+    config: finetune.Config, sizes: dict[str, Any], device: str
+) -> tuple[finetune.Config, dict[str, Any]]:
+    """Those of `compare`: two epochs, and on ``"cpu"`` at most 600 rows in small batches."""
+    if device == "cpu":
+        most = {"train": 600, "validation": 200, "test": 600}
+        sizes = {name: min(n, most[name]) for name, n in sizes.items()}
+    size = 16 if device == "cpu" else 64
+    return dataclasses.replace(config, epochs=2, patience=2, batch_size=size), sizes
+
+
+def compare(
+    parts: finetune.Splits, config: finetune.Config, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Fit each method once a seed, at one learning rate a method: the fields of a record.
+
+    With the first seed a method tries both of its rates; the lower validation loss decides, and
+    the test rows are not looked at before.
+    """
+    tokenizer = finetune.load_model(config)[1]
+    pad, data, cut = tokenizer.pad_token_id, {}, {}
+    for name in ("train", "validation", "test"):
+        data[name], cut[name] = finetune.encode(getattr(parts, name), tokenizer, config.max_length)
+    metrics: dict[str, list[float]] = {}
+    wall, cpu, rates = [], [], dict(RATES)
+    for seed in seeds:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        for method, tried in rates.items():
+            runs = []
+            for lr in tried:
+                one = dataclasses.replace(config, lr=lr, seed=seed)
+                model = choose(finetune.load_model(one)[0], method, seed=seed)
+                history = finetune.fit(model, data["train"], data["validation"], one, pad=pad)
+                runs.append((min(history.validation_loss), lr, model))
+            _, lr, model = min(runs, key=lambda run: run[:2])
+            rates[method] = (lr,)
+            test = finetune.evaluate(model, data["test"], pad=pad)
+            for key in ("accuracy", "loss"):
+                metrics.setdefault(f"{method} / {key}", []).append(test[key])
+            metrics.setdefault(f"{method} / trained", []).append(trained(model))
+            print(f"seed {seed}, {method}: lr {lr:g}, accuracy {test['accuracy']:.4f}", flush=True)
+        wall.append(round(time.perf_counter() - started, 2))
+        cpu.append(round(time.process_time() - cpu_started, 2))
+    drop = ("seed", "lr", "freeze")
+    chosen = {k: v for k, v in dataclasses.asdict(config).items() if k not in drop}
+    chosen |= {f"lr, {method}": lr for method, (lr,) in rates.items()}
+    return {"config": chosen, "cut": cut, "metrics": metrics, "wall_s": wall, "cpu_s": cpu}

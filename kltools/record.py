@@ -258,22 +258,18 @@ def _started_from(parts: Any, config: Any, kind: str) -> dict[str, Any]:
     rows = hashlib.sha256()
     for k, frame in frames.items():
         rows.update(json.dumps([k, frame["text"].tolist(), frame["label"].tolist()]).encode())
-    start, _ = finetune.load_model(config)
     tfidf = finetune.tfidf_baseline(parts.train, parts.validation, parts.test)
     majority = finetune.majority_baseline(parts.train, parts.test)
     return {
-        "model": _weights(start, title),
+        "model": _weights(finetune.load_model(config)[0], title),
         "data": {
             "name": tiers.EMBEDDED[kind] if tiers.tier() == "cpu" else tiers.HUB_REVIEWS[kind],
             "sha256": rows.hexdigest(),
             "rows": {k: len(v) for k, v in frames.items()},
             "dropped": parts.dropped,
         },
-        "baselines": {
-            "tfidf_accuracy": tfidf["accuracy"],
-            "tfidf_loss": tfidf["loss"],
-            "majority_accuracy": majority["accuracy"],
-        },
+        "baselines": {f"tfidf_{key}": tfidf[key] for key in ("accuracy", "loss")}
+        | {"majority_accuracy": majority["accuracy"]},
     }
 
 
@@ -317,55 +313,12 @@ def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
 
 
 def fewer_parameters(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
-    """Each method of `kltools.efficient` once a seed, at one learning rate for each method.
-
-    With the first seed a method tries both of its rates; the lower validation loss decides, and
-    the test rows are not looked at before. On ``"cpu"`` 600 rows, on ``"cuda"`` all of them.
-    """
+    """Each method of `kltools.efficient`, see `efficient.compare`, and its baselines."""
     from kltools import efficient, finetune
 
-    config, sizes = _settings(kind, device)
-    if device == "cpu":
-        most = {"train": 600, "validation": 200, "test": 600}
-        sizes = {name: min(n, most[name]) for name, n in sizes.items()}
-    size = {"batch_size": 16 if device == "cpu" else 64}
-    config = dataclasses.replace(config, epochs=2, patience=2, **size)
+    config, sizes = efficient.settings(*_settings(kind, device), device)
     parts = finetune.split(finetune.load_reviews(kind), **sizes)
-    _, tokenizer = finetune.load_model(config)
-    pad, data, cut = tokenizer.pad_token_id, {}, {}
-    for name in ("train", "validation", "test"):
-        data[name], cut[name] = finetune.encode(getattr(parts, name), tokenizer, config.max_length)
-    metrics: dict[str, list[float]] = {}
-    rates = dict(efficient.RATES)
-    wall, cpu = [], []
-    for seed in seeds:
-        started, cpu_started = time.perf_counter(), time.process_time()
-        for method, tried in rates.items():
-            runs = []
-            for lr in tried:
-                one = dataclasses.replace(config, lr=lr, seed=seed)
-                model = efficient.choose(finetune.load_model(one)[0], method, seed=seed)
-                history = finetune.fit(model, data["train"], data["validation"], one, pad=pad)
-                runs.append((min(history.validation_loss), lr, model))
-            _, lr, model = min(runs, key=lambda run: run[:2])
-            rates[method] = (lr,)
-            test = finetune.evaluate(model, data["test"], pad=pad)
-            for key in ("accuracy", "loss"):
-                metrics.setdefault(f"{method} / {key}", []).append(test[key])
-            metrics.setdefault(f"{method} / trained", []).append(efficient.trained(model))
-            print(f"seed {seed}, {method}: lr {lr:g}, accuracy {test['accuracy']:.4f}", flush=True)
-        wall.append(round(time.perf_counter() - started, 2))
-        cpu.append(round(time.process_time() - cpu_started, 2))
-    drop = ("seed", "lr", "freeze")
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in drop}
-    return {
-        "config": settings | {f"lr, {method}": lr for method, (lr,) in rates.items()},
-        **_started_from(parts, config, kind),
-        "cut": cut,
-        "metrics": metrics,
-        "wall_s": wall,
-        "cpu_s": cpu,
-    }
+    return _started_from(parts, config, kind) | efficient.compare(parts, config, seeds)
 
 
 def pretrain(seeds: Sequence[int], kind: str) -> dict[str, Any]:
