@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import unittest.mock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -317,8 +317,10 @@ def _apart(what: str, name: str, case: Case) -> dict[str, float]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def measure(what: str, cases: dict[str, Case], names: list[str], rounds: int) -> dict[str, list]:
-    """All measurements: ``"case / implementation / quantity"`` to one number a round."""
+def measure(
+    what: str, cases: dict[str, Case], names: list[str], rounds: int
+) -> Iterator[dict[str, list[float]]]:
+    """After each round: ``"case / implementation / quantity"`` to one number for each so far."""
     out: dict[str, list[float]] = {}
     for i in range(rounds):
         for label, case in cases.items():
@@ -327,7 +329,7 @@ def measure(what: str, cases: dict[str, Case], names: list[str], rounds: int) ->
                 print(f"round {i}, {label}, {name}: {done}", file=sys.stderr, flush=True)
                 for quantity, value in done.items():
                     out.setdefault(f"{label} / {name} / {quantity}", []).append(value)
-    return {k: v for k, v in out.items() if all(map(math.isfinite, v))}
+        yield {k: v for k, v in out.items() if all(map(math.isfinite, v))}
 
 
 def ratios(metrics: dict[str, list[float]], base: str, quantity: str) -> dict[str, list[float]]:
@@ -342,11 +344,11 @@ def ratios(metrics: dict[str, list[float]], base: str, quantity: str) -> dict[st
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print the table of ratios, write the record."""
+    """Measure, write the record after each round, print the table of ratios."""
     parser = argparse.ArgumentParser(prog="python -m kltools.bench", description=__doc__)
     parser.add_argument("what", nargs="?", choices=list(MEASURES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows", type=int, help="of finetune (default 320, on a GPU 4,000)")
+    parser.add_argument("--rows", type=int, help="of finetune (default 160, on a GPU 4,000)")
     parser.add_argument("--out", type=Path, default=record.FOLDER, help="folder of the record")
     for size in ("N", "V", "H"):
         parser.add_argument(f"--{size}", type=int, help="of divergence, instead of the default")
@@ -369,25 +371,25 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{missing}: not installed, left out (pip install {PEERS[missing]})")
         pairs = [("naive", "seconds"), ("matrix products", "seconds"), ("naive", "peak_mb")]
     elif args.what == "finetune":
-        rows = args.rows or {"cpu": 320, "cuda": 4000}[device]
+        rows = args.rows or {"cpu": 160, "cuda": 4000}[device]
         config = {"epochs": 3, "batch": 16, "rows": rows}
         cases, names = {"reviews": config}, list(LOOPS)
         pairs = [("articles' loop", "rate"), ("Trainer", "rate")]
         if device == "cuda":  # imports, CUDA and its libraries
-            measure(args.what, {"warm-up": config | {"rows": 100}}, names, 1)
+            next(measure(args.what, {"warm-up": config | {"rows": 100}}, names, 1))
     else:
         config, cases = steps.cases(device)
         names = list(steps.STEPS)
         pairs = [(names[0], "rate")]
-    metrics = measure(args.what, cases, names, args.rounds)
-    compared = {
-        k: v for base, quantity in pairs for k, v in ratios(metrics, base, quantity).items()
-    }
+    for done, metrics in enumerate(measure(args.what, cases, names, args.rounds), 1):
+        compared = {
+            k: v for base, quantity in pairs for k, v in ratios(metrics, base, quantity).items()
+        }
+        path = record.save_bench(args.what, done, config, metrics, compared, args.out)
     for key, values in compared.items():
         print(
             f"{key:55} {statistics.median(values):7.3f}  ({min(values):.3f} to {max(values):.3f})"
         )
-    path = record.save_bench(args.what, args.rounds, config, metrics, compared, args.out)
     print(path)
     return 0
 
