@@ -166,7 +166,9 @@ def run_as_markdown(run: dict) -> list[str]:
             f"| ratio | median of {run['rounds']} rounds | lowest to highest |",
             "|---|---|---|",
         ]
-        for name, values in run["ratios"].items():
+        for key, values in run["ratios"].items():
+            case, pair, quantity = key.split(" / ")
+            name = f"{case}, {quantity.replace('_', ' ')}: {pair.replace(' : ', ' to ')}"
             middle, low, high = statistics.median(values), min(values), max(values)
             lines.append(f"| {name} | {middle:.3g} | {low:.3g} to {high:.3g} |")
         return [*lines, "", *_about(run, {})]
@@ -178,7 +180,10 @@ def run_as_markdown(run: dict) -> list[str]:
         each = ", ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values)
         label = name.replace("_", " ") + (", nats" if name.endswith("loss") else "")
         label += " (counted from 0)" if name == "best_epoch" else ""
-        lines.append(f"| {label} | {mean:.3f}{spread} | {each} |")
+        if name.endswith("trained"):  # a count of weights
+            lines.append(f"| {label} | {values[0]:,} | {each} |")
+        else:
+            lines.append(f"| {label} | {mean:.3f}{spread} | {each} |")
     for name, value in run["baselines"].items():
         unit = ", nats" if name.endswith("loss") else ""
         lines.append(f"| baseline: {name.replace('_', ' ')}{unit} | {value:.3f} | |")

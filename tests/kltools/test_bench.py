@@ -1,11 +1,31 @@
 """bench: what is measured is the same computation everywhere; the table and the record follow."""
 
 import math
+import time
+import types
 
 import pytest
 import torch
 
-from kltools import bench, record
+from chapters.assets import claims
+from kltools import bench, finetune, record
+
+
+class TOKENIZER:
+    """What a collator of `transformers` wants of a tokenizer."""
+
+    pad_token_id, pad_token, padding_side, model_input_names = 0, "[PAD]", "right", ["input_ids"]
+    is_fast, deprecation_warnings = True, {}
+
+    @staticmethod
+    def pad(rows, **_):
+        batch = finetune.collate([{"input_ids": x["input_ids"], "label": 0} for x in rows])
+        batch["labels"] = torch.tensor([x["labels"] for x in rows])
+        return batch
+
+    @staticmethod
+    def save_pretrained(folder, **_):
+        return ()
 
 
 @pytest.mark.parametrize("direction", ["forward", "gjs"])
@@ -64,6 +84,56 @@ def test_table_and_record(tmp_path, capfd, monkeypatch):
     for change in ({"rounds": 3}, {"ratios": {"x": [1.0]}}, {"summary": {}}):
         with pytest.raises(ValueError):
             record.validate(done | change)
+    page = claims.run_as_markdown(done)
+    assert "| forward, seconds: kltools to naive | 0.506 | 0.5 to 0.512 |" in page
+    assert "| ratio | median of 2 rounds | lowest to highest |" in page
+
+
+def test_a_run_that_is_stopped_leaves_its_whole_rounds(tmp_path, monkeypatch):
+    def scripted(what, name, case):
+        if case["round"] == 2:
+            raise KeyboardInterrupt
+        return {"seconds": 1.0 + case["round"], "peak_mb": 1.0}
+
+    monkeypatch.setattr(bench, "_apart", scripted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(["divergence", "--rounds", "5", "--out", str(tmp_path)])
+    done = record.load("bench-divergence-cpu", tmp_path)
+    assert done["rounds"] == 2 and done["metrics"]["forward / naive / seconds"] == [1.0, 2.0]
+
+
+def test_each_loop_is_watched_after_each_epoch(tmp_path, monkeypatch):
+    """The clock stands while the held-out rows are looked at, in all three loops."""
+    from tests.kltools import test_checkpoint as toy
+
+    model, train, held = toy.toy()
+    frame = types.SimpleNamespace(train=list(range(48)), validation=[], test=list(range(16)))
+    monkeypatch.setattr(finetune, "load_reviews", lambda: None)
+    monkeypatch.setattr(finetune, "split", lambda rows, **sizes: frame)
+    monkeypatch.setattr(finetune, "load_model", lambda config: (model, TOKENIZER))
+    monkeypatch.setattr(
+        finetune, "encode", lambda rows, *_: (train if len(rows) == 48 else held, 0)
+    )
+    looked, evaluate = [], finetune.evaluate
+
+    def slow(*arguments, **options):
+        looked.append(len(arguments[1]))
+        end = time.process_time() + 0.5
+        while time.process_time() < end:
+            pass
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(finetune, "evaluate", slow)
+    case = {"epochs": 3, "batch": 16, "rows": 48, "round": 0}
+    for name in ("Trainer", "kltools"):
+        looked.clear()
+        done = bench._measure_finetune(name, case)
+        assert looked == [16, 16, 16], name
+        seconds = [done[f"seconds {e}"] for e in (1, 2, 3)]
+        assert seconds == sorted(seconds) and done["seconds"] == seconds[-1]
+        assert done["rate"] == pytest.approx(3 * 48 / done["seconds"])
+        assert done["accuracy"] == done["accuracy 3"] and len(done) == 9
+        assert seconds[2] - seconds[0] < 1.0, name  # two looks alone take one second
 
 
 def test_a_failure_says_whose_it_is():

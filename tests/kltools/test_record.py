@@ -213,7 +213,9 @@ def test_fewer_parameters(small, monkeypatch, tmp_path):
     assert first == [lr for pair in efficient.RATES.values() for lr in pair]
     assert second == [got["config"][f"lr, {m}"] for m in efficient.RATES]
     assert [n for s, _, n in fits if s == 4] == [v[1] for v in numbers.values()]
-    assert "| full / loss, nats |" in "\n".join(claims.run_as_markdown(got))
+    page = "\n".join(claims.run_as_markdown(got))
+    assert "| full / loss, nats |" in page
+    assert f"| full / trained | {got['model']['weights']:,} |" in page
 
 
 def test_what_learns(small):
