@@ -197,23 +197,18 @@ def _trainer(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None
     """HF Trainer with its best ordinary settings."""
     import tempfile
 
-    from transformers import (
-        DataCollatorWithPadding,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
+    import transformers as hf
 
     from kltools import finetune
 
-    class AfterEpoch(TrainerCallback):
+    class AfterEpoch(hf.TrainerCallback):
         def on_epoch_end(self, *_: Any, **__: Any) -> None:
             seen()
 
     rows, _ = finetune.encode(parts.train, tokenizer, c.max_length)
     rows = [{"input_ids": x["input_ids"], "labels": x["label"]} for x in rows]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
+        arguments = hf.TrainingArguments(
             output_dir=folder,
             num_train_epochs=c.epochs,
             per_device_train_batch_size=c.batch_size,
@@ -231,14 +226,9 @@ def _trainer(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None
             disable_tqdm=True,
             seed=c.seed,
         )
-        collator = DataCollatorWithPadding(tokenizer)
-        Trainer(
-            model,
-            arguments,
-            train_dataset=rows,
-            data_collator=collator,
-            callbacks=[AfterEpoch()],
-        ).train()
+        collator = hf.DataCollatorWithPadding(tokenizer)
+        data: Any = {"train_dataset": rows, "data_collator": collator}
+        hf.Trainer(model, arguments, **data, callbacks=[AfterEpoch()]).train()
 
 
 def _own(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None:
@@ -249,11 +239,7 @@ def _own(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None:
         finetune.fit(model, rows, [], c, pad=tokenizer.pad_token_id)
 
 
-LOOPS: dict[str, Callable[..., None]] = {
-    "articles' loop": _articles,
-    "Trainer": _trainer,
-    "kltools": _own,
-}
+LOOPS = {"articles' loop": _articles, "Trainer": _trainer, "kltools": _own}
 
 
 def _measure_finetune(name: str, case: Case) -> dict[str, float]:
@@ -264,11 +250,10 @@ def _measure_finetune(name: str, case: Case) -> dict[str, float]:
     from kltools import finetune
 
     cuda = torch.cuda.is_available()
-    config = finetune.Config(
-        epochs=case["epochs"], batch_size=case["batch"], patience=99, seed=case["round"]
-    )
-    sizes = {"train": case["rows"], "validation": 400, "test": 1000}
-    parts = finetune.split(finetune.load_reviews(), **sizes)
+    sizes = {"epochs": case["epochs"], "batch_size": case["batch"], "seed": case["round"]}
+    config = finetune.Config(**sizes, patience=99)
+    rows = {"train": case["rows"], "validation": 400, "test": 1000}
+    parts = finetune.split(finetune.load_reviews(), **rows)
     model, tokenizer = finetune.load_model(config)
     model.to("cuda" if cuda else "cpu")
     test, _ = finetune.encode(parts.test, tokenizer, config.max_length)
@@ -295,11 +280,9 @@ def _measure_finetune(name: str, case: Case) -> dict[str, float]:
 
 # --- rounds, table, record ----------------------------------------------------------------------
 
-MEASURES = {
-    "divergence": _measure_divergence,
-    "finetune": _measure_finetune,
-    "steps": steps.measure,
-}
+MEASURES: dict[str, Callable[[str, Case], dict[str, float]]]
+MEASURES = {"divergence": _measure_divergence, "finetune": _measure_finetune}
+MEASURES |= {"steps": steps.measure}
 
 
 def _apart(what: str, name: str, case: Case) -> dict[str, float]:

@@ -206,11 +206,9 @@ def _commit() -> str | None:
 
     On a machine with the files but without their history, ``KLTOOLS_COMMIT`` says it.
     """
-    if said := os.environ.get("KLTOOLS_COMMIT"):
+    said, commit = os.environ.get("KLTOOLS_COMMIT"), _output("git", "rev-parse", "HEAD")
+    if said or not commit or not FOLDER.is_dir():
         return said
-    commit = _output("git", "rev-parse", "HEAD")
-    if not commit or not FOLDER.is_dir():
-        return None
     return commit + ("+changes" if _output("git", "status", "--porcelain") else "")
 
 
@@ -302,14 +300,9 @@ def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
             metrics.setdefault(key, []).append(value)
         print(f"seed {seed}: accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f} nats", end="")
         print(f", {wall[-1]:.0f} s", flush=True)
-    return {
-        "config": {k: v for k, v in dataclasses.asdict(config).items() if k != "seed"},
-        **_started_from(parts, config, kind),
-        "cut": cut,
-        "metrics": metrics,
-        "wall_s": wall,
-        "cpu_s": cpu,
-    }
+    chosen = {k: v for k, v in dataclasses.asdict(config).items() if k != "seed"}
+    body = {"config": chosen, "cut": cut, "metrics": metrics, "wall_s": wall, "cpu_s": cpu}
+    return body | _started_from(parts, config, kind)
 
 
 def fewer_parameters(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:

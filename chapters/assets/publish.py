@@ -361,6 +361,9 @@ def symbol_names(text: str) -> str:
     return " ".join(sorted(names))
 
 
+_NAMES = re.compile(r"[^\W\d][\w.]+|[^\W\d_a-zA-Z]")  # a letter alone only if Greek
+
+
 class Sections(HTMLParser):
     """Cut the article of a page into sections: [title, id, text] each."""
 
@@ -369,6 +372,8 @@ class Sections(HTMLParser):
         self.sections: list[list[str]] = []
         self._id, self._tag, self._heading, self._skip, self._inside = "", "", False, 0, False
         self._left_out: list[str] = []  # the elements open from one that is left out on
+        self._cell: list[str] = []  # the same from the code of a cell on
+        self._code = ""
 
     def handle_starttag(self, tag, attrs) -> None:
         """Open a section at its heading; take the words of a picture."""
@@ -382,11 +387,12 @@ class Sections(HTMLParser):
             self.sections.append(["", self._id, ""])
         if tag in ("script", "style", "svg") or "headerlink" in (a.get("class") or ""):
             self._skip += 1
-        left_out = {"cell_output", "above-input", "tag_grader"} & set(
-            (a.get("class") or "").split()
-        )
+        classes = set((a.get("class") or "").split())
+        left_out = {"cell_output", "above-input", "tag_grader"} & classes
         if tag in ("div", "details") and (self._left_out or left_out):
             self._left_out.append(tag)
+        if tag == "div" and (self._cell or "cell_input" in classes):
+            self._cell.append(tag)
         if a.get("aria-label") and self.sections:
             self.sections[-1][2] += f" {a['aria-label']} "
 
@@ -394,6 +400,11 @@ class Sections(HTMLParser):
         """Close what was opened; block elements part words."""
         if self._left_out and tag == self._left_out[-1]:
             self._left_out.pop()
+        if self._cell and tag == self._cell[-1]:
+            self._cell.pop()
+            if not self._cell and self.sections:
+                self.sections[-1][2] += " ".join(["", *_NAMES.findall(self._code), ""])
+                self._code = ""
         if tag == "article":
             self._inside = False
         if tag in ("h1", "h2", "h3"):
@@ -406,14 +417,18 @@ class Sections(HTMLParser):
     def handle_data(self, data) -> None:
         """Text of a heading is its title; all other text is the section's."""
         if self._inside and self.sections and not self._skip and not self._left_out:
+            if self._cell:
+                self._code += data
+                return
             name = self._tag == "mi" and len(data) > 1  # log p, not logp
             self.sections[-1][0 if self._heading else 2] += f" {data} " if name else data
 
 
 def search_entry(page: str, html: str) -> list | None:
-    """One page of the search index: its title and its sections: text, code, and words of pictures.
+    """One page of the search index: its title and its sections: text and words of pictures.
 
-    Left out is what cells print (mostly digits), graders, and code that is folded.
+    Of code its names and words. Left out is what cells print (mostly digits), graders, and code
+    that is folded.
     """
     parser = Sections()
     parser.feed(re.sub(r'<span class="eqno">.*?</span>', "", html, flags=re.S))

@@ -49,8 +49,10 @@ globalThis.klSearch = query => {
   const list = [...new Set(words(query).map(stem))];
   if (!list.length) return [];
   const wanted = list.map(finder), phrase = fold(query).trim(), exact = query.trim().toLowerCase();
-  return sections.map(s => ({s, points: score(s, wanted, phrase, exact)})).filter(h => h.points > 0)
-    .sort((a, b) => b.points - a.points)
+  const hits = sections.map(s => ({s, points: score(s, wanted, phrase, exact)})).filter(h => h.points > 0);
+  const spread = {}; // of like sections first the one whose chapter speaks of it in many
+  for (const {s} of hits) spread[s.page] = (spread[s.page] ?? 0) + 1;
+  return hits.sort((a, b) => b.points - a.points + (Math.log1p(spread[b.s.page]) - Math.log1p(spread[a.s.page])) / 2)
     .map(({s}) => ({title: s.title, chapter: s.chapter, section: !s.first, url: s.url, excerpt: excerpt(s, wanted)}));
 };
 }
