@@ -52,6 +52,19 @@ padding counted      | reduce      | mask.sum()         | torch.ones_like(mask).
 mean of batch means  | reduce      | += int(n)          | += 1                 | fine-tune-bert
 no attention mask    | finetune    | + [0] * (longest   | + [1] * (longest     | fine-tune-bert
 class 0 is the label | finetune    | labels[:, None])   | 0 * labels[:, None]) | fine-tune-bert
+fused: p - q         | fused       | q.sub_(p)          | q.sub_(p).neg_()    |
+fused: T forgotten   | fused       | .div_(T)           | .div_(1)             |
+fused: weight of q   | fused       | .mul_(beta - 1)    | .mul_(-beta)         |
+fused: far ratios    | fused       | FAR = 60.0         | FAR = 600.0          |
+compiled: p - q      | fused       | (q - p).to(dtype)  | (p - q).to(dtype)    |
+compiled: weight of q | fused      | (1 - beta) * q * (r - q_side | beta * q * (r - q_side |
+padding attended to  | replay      | -math.inf          | 0.0                  |
+positions run on     | steps       | for k in n for i in range(k)]] | for i in range(sum(n))]] |
+FLOPs of attention   | steps       | + 4 * width * n**2 | + 0 * width * n**2   |
+inverse of a ratio   | bench       | [a / b for a, b    | [b / a for a, b      |
+90 % masked          | pretrain    | kind < 0.8         | kind < 0.9           |
+another run's state  | checkpoint  | if state["run"] != run: | if not state["run"]: |
+written in place     | checkpoint  | path.with_suffix(".tmp") | path            |
 any value passes     | check       | if not np.allclose | if False and np.allclose |
 """
 

@@ -1,14 +1,13 @@
-"""steps and replay: what can be seen of them without a GPU; tests/gpu has the rest."""
+"""steps: what can be seen of them without a GPU; tests/gpu has the rest."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kltools import finetune, model, replay, steps
+from kltools import model, steps
 
 SIZE = {"layers": 2, "width": 64, "rows": 60, "length": 0, "device": "cpu"}
 
@@ -92,21 +91,6 @@ def test_a_measurement_is_of_rows_and_seconds(monkeypatch):
     assert done["mfu"] == pytest.approx(steps.useful_flops(n, 2, 64) / clock / 0.5e12)
     assert 1 <= done["waste"] < 1.5  # ten batches are a small window
     steps._session.cache_clear()
-
-
-def test_a_mask_that_is_added_is_the_mask(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    run = session()
-    run.model.eval()
-    batch = finetune.collate([{"input_ids": [5] * k, "label": 0} for k in (3, 6, 2)])
-    got = replay.for_gpu(batch)
-    mask = got["attention_mask"]
-    assert mask.shape == (3, 1, 1, 6) and mask.dtype == torch.float32
-    assert mask[0, 0, 0].tolist() == [0.0] * 3 + [-math.inf] * 3
-    with torch.no_grad(), replay.any_length():
-        logits = [run.model(b["input_ids"], b["attention_mask"]).logits for b in (batch, got)]
-    torch.testing.assert_close(*logits, rtol=1e-6, atol=1e-6)
-    assert batch["attention_mask"].shape == (3, 6)  # the batch itself is left as it was
 
 
 def test_the_layers_are_compiled_and_nothing_else():
