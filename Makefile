@@ -5,7 +5,7 @@ NOTEBOOKS = $(shell $(BIN)/python chapters/assets/claims.py)
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
         --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-.PHONY: audit book serve pdf test lint types units nbval notebook record mutants data clean help
+.PHONY: audit bench gpu book serve pdf test lint types units nbval notebook record mutants data clean help
 
 book: .venv/ready            ## build the HTML from the committed notebooks; a warning is an error
 	@$(BIN)/jupyter-book build . -W --keep-going -q
@@ -39,6 +39,14 @@ notebook: .venv/ready        ## run one notebook and store its outputs: make not
 
 record: .venv/ready data     ## a recorded run: make record RUN=fine-tune-cpu
 	$(BIN)/python -m kltools.record $(RUN)
+
+bench: .venv/ready data      ## side by side, recorded: make bench WHAT=divergence (finetune, steps)
+	$(BIN)/python -m kltools.bench $(WHAT)
+
+gpu: .venv/ready data        ## on a machine with a GPU: its tests, and every run that is recorded there
+	$(BIN)/python -m pytest -p no:cacheprovider tests/gpu
+	for what in finetune steps divergence; do $(BIN)/python -m kltools.bench $$what || exit 1; done
+	for run in fine-tune language-modelling fewer-parameters; do $(BIN)/python -m kltools.record $$run-gpu || exit 1; done
 
 audit: book                  ## Lighthouse on three pages, as on a phone (needs Chromium and npm)
 	$(BIN)/python tests/audit.py
