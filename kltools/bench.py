@@ -344,6 +344,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.what is None:
         parser.error(f"what: expected {', '.join(MEASURES)}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # as in `_apart`
     if args.what == "divergence":
         given = {k: getattr(args, k) for k in ("N", "V", "H") if getattr(args, k)}
         config = SHAPES[device] | given

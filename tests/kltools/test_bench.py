@@ -1,6 +1,7 @@
 """bench: what is measured is the same computation everywhere; the table and the record follow."""
 
 import math
+import os
 import time
 import types
 
@@ -79,6 +80,7 @@ def test_table_and_record(tmp_path, capfd, monkeypatch):
     assert "forward / kltools : naive / seconds" in out and "0.506  (0.500 to 0.512)" in out
     done = record.load("bench-divergence-cpu", tmp_path)
     assert done["rounds"] == 2 and done["config"]["N"] == 64
+    assert done["device"]["threads"] == int(os.environ["OMP_NUM_THREADS"])  # of each measurement
     assert done["ratios"]["gjs / kltools : naive / peak_mb"] == pytest.approx([0.5, 2.1 / 4.1])
     assert not any("value" in k and "products" in k for k in done["metrics"])  # not a number
     for change in ({"rounds": 3}, {"ratios": {"x": [1.0]}}, {"summary": {}}):
