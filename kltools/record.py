@@ -274,8 +274,9 @@ def _started_from(parts: Any, config: Any, kind: str) -> dict[str, Any]:
 def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
     """The fine-tune once a seed (head, order of rows, dropout), and its baselines.
 
-    On ``"cpu"`` the chapter's run as it stands. On ``"cuda"`` all rows: of the hub's data with
-    ``bert-base-uncased`` in tier ``gpu``, else of the embedded reviews with the embedded encoder.
+    On ``"cpu"`` the tier's rows and settings (the page trains on fewer). On ``"cuda"`` all rows:
+    of the hub's data with ``bert-base-uncased`` in tier ``gpu``, else of the embedded reviews with
+    the embedded encoder.
     """
     from kltools import finetune
 
