@@ -28,6 +28,7 @@ from tests.kltools import test_checkpoint as toy
 folder, stop = Path(sys.argv[1]) if sys.argv[1] else None, sys.argv[2]
 model, train, held = toy.toy()
 save, replace, steps = checkpoint.save, os.replace, []
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
 def stop_after_save(*arguments):
     path = save(*arguments)
