@@ -10,6 +10,7 @@ import torch
 
 from kltools import finetune
 from kltools.model import no_widget_warning
+from kltools.model import trained as trained
 
 # Two learning rates for each method; the validation rows of a run choose one of them.
 RATES: dict[str, tuple[float, ...]] = {
@@ -56,11 +57,6 @@ def _lora(model: Any, rank: int, seed: int) -> Any:
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
         torch.manual_seed(seed)
         return get_peft_model(model, config)
-
-
-def trained(model: Any) -> int:
-    """How many weights learn."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def settings(

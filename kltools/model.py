@@ -127,6 +127,11 @@ def freeze(model: Any, what: str) -> int:
         raise ValueError(f"freeze: expected one of {', '.join(parts)}, got {what!r}")
     for name, p in model.named_parameters():
         p.requires_grad_(not any(part in name for part in parts[what]))
+    return trained(model)
+
+
+def trained(model: Any) -> int:
+    """How many weights learn."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
