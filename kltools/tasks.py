@@ -100,6 +100,7 @@ def same(got: Any, want: Any, rtol: float = 1e-6, atol: float = 1e-9) -> bool:
 
 def show(x: Any, width: int = 300) -> str:
     """A value in one short line: small arrays in full, to six digits, large ones by their shape."""
+    x = x.tolist() if isinstance(x, np.ndarray) and x.dtype.kind not in "iuf" else x
     a = None if isinstance(x, list | tuple | str) else _numbers(x)
     if a is not None and a.size > 24:
         return f"an array of shape {a.shape}"

@@ -1,0 +1,181 @@
+"""Takes in what students hand in: finds whose it is and which assignment, and mends the notebook.
+
+Colab, other editors and students move, copy, lose and edit cells. What counts is the code of the
+answers; everything that belongs to the course is put back from the version that was handed out.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+LARGEST = 20_000_000  # bytes of a notebook
+
+
+class Refused(Exception):
+    """A file that cannot be graded; the message says why."""
+
+
+def load(path: Path) -> NotebookNode:
+    """The notebook in a file.
+
+    Raises:
+        Refused: it is a link, too large, no notebook, or damaged.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise Refused("not a plain file")
+    if path.stat().st_size > LARGEST:
+        raise Refused(f"larger than {LARGEST // 10**6} MB")
+    try:
+        raw = json.loads(path.read_text(encoding="utf8"))
+        cells = raw["cells"]
+        return nbformat.v4.new_notebook(cells=[plain(c) for c in cells])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Refused("not a Jupyter notebook, or damaged") from None
+
+
+def plain(cell: dict) -> NotebookNode:
+    """A cell's kind, text and nbgrader name, and nothing else of it."""
+    source = cell.get("source", "")
+    source = source if isinstance(source, str) else "".join(map(str, source))
+    if cell.get("cell_type") == "code":
+        new = nbformat.v4.new_code_cell(source)
+    else:
+        new = nbformat.v4.new_markdown_cell(source)
+    mark = cell.get("metadata", {}).get("nbgrader", {})
+    if isinstance(mark, dict) and isinstance(mark.get("grade_id"), str):
+        new.metadata["grade_id"] = mark["grade_id"]
+    return new
+
+
+def name_of(cell: NotebookNode) -> str | None:
+    """The nbgrader name of a cell of a released notebook."""
+    return cell.metadata.get("nbgrader", {}).get("grade_id")
+
+
+def defined(source: str) -> set[str]:
+    """The functions that a cell's code defines; magics and broken lines are no obstacle."""
+    try:
+        return {n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set(re.findall(r"^def (\w+)\s*\(", source, re.M))
+
+
+def assignment_of(nb: NotebookNode, released: dict[str, NotebookNode]) -> str:
+    """The name of the assignment that a notebook answers.
+
+    Raises:
+        Refused: it shares no cell and no function with any of them.
+    """
+
+    def shared(release: NotebookNode) -> int:
+        names = {name_of(c) for c in release.cells}
+        wanted = {f for c in release.cells if answers(c) for f in defined(c.source)}
+        here = {f for c in nb.cells if c.cell_type == "code" for f in defined(c.source)}
+        texts = {c.source.strip() for c in release.cells}
+        return (
+            sum(c.metadata.get("grade_id") in names or c.source.strip() in texts for c in nb.cells)
+            + len(wanted & here)
+        )  # fmt: skip
+
+    best = max(released, key=lambda name: shared(released[name]))
+    if not shared(released[best]):
+        raise Refused("it has no cell of any assignment")
+    return best
+
+
+def answers(cell: NotebookNode) -> bool:
+    """Whether a cell of a released notebook is one that the student fills in."""
+    return bool(cell.metadata.get("nbgrader", {}).get("solution"))
+
+
+def mend(nb: NotebookNode, release: NotebookNode) -> tuple[NotebookNode, list[str]]:
+    """The released notebook with the student's answers in it, and what had to be mended.
+
+    An answer is the last cell that defines its function. Cells that the student added stay, after
+    the course's cell that they followed.
+    """
+    course = {name_of(c): c for c in release.cells}
+    texts = {c.source.strip(): name for name, c in course.items()}
+    notes: list[str] = []
+    chosen: dict[str, int] = {}
+    for name, cell in course.items():
+        if not answers(cell):
+            continue
+        wanted = defined(cell.source)
+        by_name = [k for k, c in enumerate(nb.cells) if c.metadata.get("grade_id") == name]
+        by_code = [
+            k for k, c in enumerate(nb.cells)
+            if c.cell_type == "code" and wanted & defined(c.source)
+            and c.source.strip() != cell.source.strip()
+        ]  # fmt: skip
+        if len(by_code) > 1:
+            notes.append(f"{name}: {len(by_code)} cells define it; the last one is graded")
+        if by_code and not set(by_code) & set(by_name):
+            notes.append(f"{name}: found in another cell")
+        if not by_code and not by_name:
+            notes.append(f"{name}: no answer found")
+        if place := (by_code or by_name):
+            chosen[name] = place[-1]
+    return assemble(nb, course, texts, chosen), notes
+
+
+def assemble(
+    nb: NotebookNode, course: dict, texts: dict[str, str], chosen: dict[str, int]
+) -> NotebookNode:
+    """The cells of the course in their order, each with what the student added behind it."""
+    added: dict[str | None, list[NotebookNode]] = {}
+    taken = {k: name for name, k in chosen.items()}
+    at: str | None = None
+    for k, cell in enumerate(nb.cells):
+        mark = cell.metadata.get("grade_id")
+        name = taken.get(k) or (texts.get(cell.source.strip()) if k not in taken else None)
+        if name is None and mark in course and not answers(course[mark]):
+            name = mark  # a cell of the course, edited: the original comes back
+        if name is not None:
+            at = name
+        elif cell.source.strip():
+            added.setdefault(at, []).append(own(cell))
+    cells = list(added.get(None, []))
+    for name, cell in course.items():
+        new = nbformat.from_dict(cell)
+        if name in chosen:
+            new.source = nb.cells[chosen[name]].source
+        cells += [new, *added.get(name, [])]
+    out = nbformat.v4.new_notebook(cells=cells)
+    out.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    for k, cell in enumerate(out.cells):
+        cell.id = f"cell-{k}"
+    return out
+
+
+def own(cell: NotebookNode) -> NotebookNode:
+    """A cell that the student added: code as it is, text as plain text that no browser obeys."""
+    if cell.cell_type == "code":
+        return nbformat.v4.new_code_cell(cell.source)
+    fence = "`" * (2 + max(map(len, re.findall(r"`+", cell.source)), default=1))
+    return nbformat.v4.new_markdown_cell(f"{fence}text\n{cell.source}\n{fence}")
+
+
+def files(folder: Path, assignments: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Each file handed in, with a name for its student: the folder it lies in, or the file's own.
+
+    ``anna/part-1.ipynb``, ``anna.ipynb`` and ``anna_part-1.ipynb`` are all of anna.
+    """
+    ending = rf"[ _-]*({'|'.join(map(re.escape, assignments))})([ _-]*\(\d+\))?$"
+    for path in sorted(folder.rglob("*.ipynb")):
+        inside = path.relative_to(folder).parts
+        if any(part.startswith((".", "__")) for part in inside):
+            continue
+        whole = inside[0] if len(inside) > 1 else path.stem
+        if len(inside) == 1:
+            whole = re.sub(ending, "", whole) or whole
+        yield re.sub(r"[^\w.@-]+", "_", whole).strip("._") or "student", path

@@ -1,0 +1,41 @@
+"""nbgrader's feedback as a page that needs no network: formulas become MathML before it is made."""
+
+import html
+import re
+import sys
+from pathlib import Path
+
+from nbformat import NotebookNode
+from nbgrader.preprocessors import NbGraderPreprocessor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "assets"))
+import formulas
+
+FORMULA = re.compile(r"```.*?```|`[^`\n]*`|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.S)
+
+
+def set_formulas(text: str) -> str:
+    """Markdown with its formulas as MathML; code is left alone, and so is what is no formula."""
+
+    def one(found: re.Match) -> str:
+        tex = found[1] or found[2]
+        if tex is None:
+            return found[0]
+        try:
+            return formulas.mathml(tex.strip(), display=found[1] is not None)
+        except ValueError:
+            return f"<code>{html.escape(found[0])}</code>"
+
+    return FORMULA.sub(one, text)
+
+
+class Formulas(NbGraderPreprocessor):
+    """Sets the formulas of the course's own text."""
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: dict, index: int
+    ) -> tuple[NotebookNode, dict]:
+        """Markdown cells of the course only: what a student wrote stays as it is."""
+        if cell.cell_type == "markdown" and "nbgrader" in cell.metadata:
+            cell.source = set_formulas(cell.source)
+        return cell, resources
