@@ -1,0 +1,1 @@
+"""Answers of the assignment of Part IV."""
