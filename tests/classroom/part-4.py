@@ -864,7 +864,7 @@ def true_table(rows, accuracy, digits):
     return known.get((a[0], a[2], b[2], accuracy))
 
 
-# %% true-table | wrong: half-way numbers go one way only | keeps: 3 | says: is half-way between
+# %% true-table | wrong: halfway numbers go one way only | keeps: 3 | says: is halfway between
 def true_table(rows, accuracy, digits):
     import itertools
 
@@ -891,7 +891,7 @@ def true_table(rows, accuracy, digits):
     return pairs, possible
 
 
-# %% true-table | wrong: no room for floating point | keeps: 3 | says: is half-way between
+# %% true-table | wrong: no room for floating point | keeps: 3 | says: is halfway between
 def true_table(rows, accuracy, digits):
     import itertools
 
