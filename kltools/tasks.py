@@ -114,7 +114,7 @@ def show(x: Any, width: int = 300) -> str:
     elif x is None or isinstance(x, bool | np.bool_ | str):
         text = repr(x if x is None or isinstance(x, str) else bool(x))
     else:
-        text = f"a {type(x).__name__}"
+        text = f"an object of type {type(x).__name__}"
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -7,10 +7,11 @@ import ast
 import contextlib
 import io
 import warnings
+from dataclasses import dataclass
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Float, Integer
 
@@ -44,12 +45,38 @@ def examine(source: str, names: dict) -> list[NotebookNode]:
     return printed(out.getvalue()) + error
 
 
-class IsolatedExecute(NbGraderPreprocessor):
-    """Runs the student's cells in a sandbox, and the course's own cells here.
+@dataclass(frozen=True)
+class Original:
+    """A cell as the course has it: its code, and what nbgrader does with it."""
 
-    Only what the gradebook holds is run here: a cell that merely claims to be one of the course's
-    runs with the student's. Functions of the student's appear to the tests under their names.
+    source: str
+    locked: bool
+    graded: bool
+
+
+def execute(nb: NotebookNode, course: dict[str, Original], submission: Submission) -> None:
+    """Fill the outputs of a notebook: the student's cells there, the course's own here.
+
+    Only the code in ``course`` runs here, each cell of it once: a cell that merely claims to be
+    one of the course's runs with the student's. The student's functions appear to the tests under
+    the names that the course gave them.
     """
+    left, names = dict(course), {"__name__": "__main__"}
+    for count, cell in enumerate((c for c in nb.cells if c.cell_type == "code"), 1):
+        cell.execution_count = count
+        own = left.pop(cell.metadata.get("nbgrader", {}).get("grade_id"), None)
+        if own and own.locked:
+            cell.source = own.source
+            cell.outputs = examine(own.source, names)
+            if own.graded:
+                continue
+        elif own:
+            names.update((f, submission.function(f)) for f in functions(own.source))
+        cell.outputs = printed(submission.run(cell.source)[0])
+
+
+class IsolatedExecute(NbGraderPreprocessor):
+    """Takes the place of nbgrader's ``Execute``; the course's cells come from the gradebook."""
 
     seconds = Float(Limits.seconds, help="for a cell or a call of a function").tag(config=True)
     total = Float(Limits.total, help="seconds for one notebook").tag(config=True)
@@ -59,29 +86,14 @@ class IsolatedExecute(NbGraderPreprocessor):
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Fill the outputs of all code cells."""
         where = resources["nbgrader"]
-        own: dict[str, NotebookNode] = {}
         with Gradebook(where["db_url"]) as book:
-            for cell in nb.cells:
-                name = cell.metadata.get("nbgrader", {}).get("grade_id")
-                with contextlib.suppress(MissingEntry):
-                    found = book.find_source_cell(name, where["notebook"], where["assignment"])
-                    graded = {c.name for c in found.notebook.grade_cells}
-                    own.setdefault(name, (found.source, found.locked, name in graded))
+            found = book.find_notebook(where["notebook"], where["assignment"])
+            graded = {cell.name for cell in found.grade_cells}
+            course = {
+                cell.name: Original(cell.source, cell.locked, cell.name in graded)
+                for cell in found.source_cells
+            }
         limits = Limits(self.seconds, self.total, self.memory)
-        names: dict = {"__name__": "__main__"}
         with Submission(limits, self.isolated) as submission:
-            for count, cell in enumerate((c for c in nb.cells if c.cell_type == "code"), 1):
-                name = cell.metadata.get("nbgrader", {}).get("grade_id")
-                source, locked, graded = own.pop(name, (None, False, False))
-                cell.execution_count = count
-                if graded:
-                    cell.source = source
-                    cell.outputs = examine(source, names)
-                    continue
-                if locked:
-                    cell.source = source
-                    examine(source, names)
-                elif source is not None:
-                    names.update((f, submission.function(f)) for f in functions(source))
-                cell.outputs = printed(submission.run(cell.source)[0])
+            execute(nb, course, submission)
         return nb, resources
