@@ -462,7 +462,7 @@ def text_kl(start_p, step_p, start_q, step_q, n):
     return total
 
 
-# %% text-kl | wrong: the chapter's chained, for two words | says: These are the first two words alone
+# %% text-kl | wrong: the chapter's chained, for two words | says: the first two words alone
 def text_kl(start_p, step_p, start_q, step_q, n):
     def D(p, q):
         s = p > 0
@@ -490,7 +490,7 @@ def text_kl(start_p, step_p, start_q, step_q, n):
     return total
 
 
-# %% text-kl | wrong: lists all texts | keeps: 3 | says: too many texts
+# %% text-kl | wrong: lists all texts | keeps: 2 | says: too many texts
 import itertools
 import math
 
@@ -735,9 +735,9 @@ def best_coins(P, direction):
     P = np.array(P, dtype=float)
     if direction == "reverse":
         a, b = P[1].sum(), P[:, 1].sum()
-        return a, b, divergence(P, product(a, b))
+        return a, b, table_kl(P, coin_table(a, b))
     line = np.linspace(0, 1, 41)
-    value, a, b = min((divergence(product(a, b), P), a, b) for a in line for b in line)
+    value, a, b = min((table_kl(coin_table(a, b), P), a, b) for a in line for b in line)
     return a, b, value
 
 
@@ -746,8 +746,8 @@ def best_coins(P, direction):
     P, line = np.array(P, dtype=float), np.linspace(0, 1, 41)
     if direction == "forward":
         a, b = P[1].sum(), P[:, 1].sum()
-        return 1 - a, 1 - b, divergence(P, product(a, b))
-    value, a, b = min((divergence(product(a, b), P), a, b) for a in line for b in line)
+        return 1 - a, 1 - b, table_kl(P, coin_table(a, b))
+    value, a, b = min((table_kl(coin_table(a, b), P), a, b) for a in line for b in line)
     return 1 - a, 1 - b, value
 
 
@@ -756,8 +756,8 @@ def best_coins(P, direction):
     P, line = np.array(P, dtype=float), np.linspace(0, 1, 41)
     if direction == "forward":
         a, b = P[1].sum(), P[:, 1].sum()
-        return b, a, divergence(P, product(a, b))
-    value, a, b = min((divergence(product(a, b), P), a, b) for a in line for b in line)
+        return b, a, table_kl(P, coin_table(a, b))
+    value, a, b = min((table_kl(coin_table(a, b), P), a, b) for a in line for b in line)
     return b, a, value
 
 
@@ -766,8 +766,8 @@ def best_coins(P, direction):
     P, line = np.array(P, dtype=float), np.linspace(0, 1, 41)
     if direction == "forward":
         a, b = P[1].sum(), P[:, 1].sum()
-        return a, b, divergence(P, product(a, b)) / np.log(2)
-    value, a, b = min((divergence(product(a, b), P), a, b) for a in line for b in line)
+        return a, b, table_kl(P, coin_table(a, b)) / np.log(2)
+    value, a, b = min((table_kl(coin_table(a, b), P), a, b) for a in line for b in line)
     return a, b, value / np.log(2)
 
 
@@ -782,8 +782,8 @@ def best_coins(P, direction):
 def best_coins(P, direction):
     P = np.array(P, dtype=float)
     a, b = P[1].sum(), P[:, 1].sum()
-    Q = product(a, b)
-    return a, b, divergence(P, Q) if direction == "forward" else divergence(Q, P)
+    Q = coin_table(a, b)
+    return a, b, table_kl(P, Q) if direction == "forward" else table_kl(Q, P)
 
 
 # %% best-coins | wrong: descent from the middle | keeps: 1 | says: is it a local minimum?
@@ -810,8 +810,8 @@ def best_coins(P, direction):
     P = np.array(P, dtype=float)
     if direction == "forward":
         a, b = P[1].sum(), P[:, 1].sum()
-        return a, b, divergence(P, product(a, b))
-    corners = [(a, b, divergence(product(a, b), P)) for a in (0, 1) for b in (0, 1)]
+        return a, b, table_kl(P, coin_table(a, b))
+    corners = [(a, b, table_kl(coin_table(a, b), P)) for a in (0, 1) for b in (0, 1)]
     return min(corners, key=lambda t: t[2])
 
 
@@ -820,7 +820,7 @@ def best_coins(P, direction):
     P = np.array(P, dtype=float)
     if direction == "forward":
         a, b = P[1].sum(), P[:, 1].sum()
-        return a, b, divergence(P, product(a, b))
+        return a, b, table_kl(P, coin_table(a, b))
     a, b = np.meshgrid(np.linspace(0, 1, 1001)[1:-1], np.linspace(0, 1, 1001)[1:-1])
     Q = np.array([[(1 - a) * (1 - b), (1 - a) * b], [a * (1 - b), a * b]])
     with np.errstate(divide="ignore"):
