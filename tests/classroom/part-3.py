@@ -497,6 +497,22 @@ def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
     return np.array(path)
 
 
+# %% mended-loop | wrong: theta changed in place | says: theta was changed in place
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    m, v, path, t = np.zeros(len(theta)), np.zeros(len(theta)), [theta], 0
+    for _ in range(epochs):
+        for start in range(0, len(X), batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / len(Xb), t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta *= 1 - lr * wd
+            theta -= lr * m_hat / (np.sqrt(v_hat) + eps)
+            path.append(theta)
+    return np.array(path)
+
+
 # %% mended-loop | wrong: the chapter's adamw_step after each part | says: not for each part
 def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
     def adamw_step(theta, g, m, v, t, lr, betas, eps, wd):
