@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from nbformat import NotebookNode
-from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.preprocessors import ClearHiddenTests, NbGraderPreprocessor
+from nbgrader.utils import is_grade
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "assets"))
 import formulas
@@ -38,4 +39,16 @@ class Formulas(NbGraderPreprocessor):
         """Markdown cells of the course only: what a student wrote stays as it is."""
         if cell.cell_type == "markdown" and "nbgrader" in cell.metadata:
             cell.source = set_formulas(cell.source)
+        return cell, resources
+
+
+class HideTests(ClearHiddenTests):
+    """Takes the hidden tests out of the course's test cells; other cells are not looked at."""
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: dict, index: int
+    ) -> tuple[NotebookNode, dict]:
+        """A student may write the words that mark a hidden test."""
+        if is_grade(cell):
+            return super().preprocess_cell(cell, resources, index)
         return cell, resources

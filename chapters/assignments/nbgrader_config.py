@@ -27,7 +27,7 @@ c.Autograde.autograde_preprocessors = [
 ]
 c.GenerateFeedback.preprocessors = [
     "nbgrader.preprocessors.GetGrades",
-    "nbgrader.preprocessors.ClearHiddenTests",  # the message stays, the tests do not go out
+    ours("feedback.HideTests"),  # the message stays, the tests do not go out
     ours("feedback.Formulas"),
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]

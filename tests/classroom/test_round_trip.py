@@ -1,0 +1,213 @@
+"""The whole way, from the command line: hand out, twelve files come back, marks and feedback."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+
+import nbformat
+import pytest
+
+from chapters.assignments import grade, isolation
+from tests.classroom import answers
+from tests.classroom.answers import PARTS, mark
+
+LOOP = "while True:\n    pass\n"
+BOMB = "import os\n{definition}\n    while True:\n        os.fork()\n"
+GIGABYTE = "for _ in range(1000):\n    print('x' * 10**6)\n"
+EXIT = "import os\nos._exit(0)\n"
+SPY = f"""import os
+walk = os.walk({str(answers.SOURCE.parents[2])!r})
+print("found", [f for _, _, files in walk for f in files if f.startswith("part-")])
+"""
+PATCH = """from kltools import tasks
+tasks.answer = tasks.refuses = print
+{definition}
+    return 0
+"""
+
+
+def command(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    """What `make assignments` and `make grade` run."""
+    return subprocess.run(
+        [sys.executable, "-m", "chapters.assignments.grade", *map(str, words)],
+        cwd=answers.SOURCE.parents[2], capture_output=True, text=True, timeout=300,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def handed_out(tmp_path_factory):
+    out = tmp_path_factory.mktemp("course") / "handed out"
+    made = command("generate", "--out", out)
+    assert made.returncode == 0, made.stderr
+    return out
+
+
+def handed_in(nb, k: int, code) -> nbformat.NotebookNode:
+    """A solved notebook in which one answer is replaced by mischief."""
+    cells = [c for c in nb.cells if mark(c).solution]
+    name = re.search(r"^def (\w+)", cells[k].source, re.M)[1]
+    cells[k].source = code.replace("{definition}", f"def {name}(*args):")
+    return nb
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory):
+    """Twelve files as a learning platform delivers them; with what each ought to earn, by task."""
+    folder = tmp_path_factory.mktemp("in") / "submissions"
+    one, two, three, four = PARTS
+    wrong = next(a for a in answers.answers(three) if not a.right and a.keeps == 0)
+    colab = answers.solved(four)
+    colab.metadata = {"colab": {"provenance": []}}
+    for k, cell in enumerate(colab.cells):
+        cell.pop("id")
+        cell.metadata |= {"id": f"c{k}", "colab": {"base_uri": "https://localhost:8080/"}}
+    bare = answers.solved(one)
+    for cell in bare.cells:
+        cell.metadata = {}
+    cut = answers.solved(two)
+    cut.cells = [c for c in cut.cells if not mark(c).grade]
+    made = {
+        "anna": ("anna/part-1", answers.solved(one), [4] * 5),
+        "blank": ("blank_part-2", answers.stub(two), [0] * 5),
+        "wrong": (
+            "wrong part-3 (1)",
+            answers.solved(three, wrong),
+            [0 if t == wrong.task else 4 for t in answers.tasks(three)],
+        ),
+        "colab": ("colab/Copy of part-4", colab, [4] * 5),
+        "bare": ("bare", bare, [4] * 5),
+        "untested": ("untested", cut, [4] * 5),
+        "loop": ("loop", handed_in(answers.solved(one), 1, LOOP), [4, 0, 4, 4, 4]),
+        "bomb": ("bomb", handed_in(answers.solved(two), 0, BOMB), [0, 4, 4, 4, 4]),
+        "gigabyte": ("gigabyte", handed_in(answers.solved(three), 2, GIGABYTE), [4, 4, 0, 4, 4]),
+        "exit": ("exit", handed_in(answers.solved(four), 3, EXIT), [4, 4, 4, 0, 4]),
+        "spy": ("spy", handed_in(answers.solved(one), 4, SPY), [4, 4, 4, 4, 0]),
+        "patch": ("patch", handed_in(answers.solved(two), 1, PATCH), [4, 0, 4, 4, 4]),
+    }
+    for name, nb, _ in made.values():
+        path = folder / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(nb), encoding="utf8")
+    return folder, {student: marks for student, (_, _, marks) in made.items()}
+
+
+@pytest.fixture(scope="module")
+def marked(twelve, tmp_path_factory):
+    try:
+        isolation.works()
+    except RuntimeError as e:
+        pytest.skip(str(e))
+    out = tmp_path_factory.mktemp("out") / "grades"
+    started = time.monotonic()
+    done = command(
+        "grade", twelve[0], "--out", out, "--seconds", "5", http_proxy="http://192.0.2.1"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - started < 180
+    with (out / "grades.csv").open(encoding="utf-8-sig") as file:
+        return out, list(csv.DictReader(file)), done.stdout
+
+
+def test_what_is_handed_out(handed_out):
+    with zipfile.ZipFile(handed_out / "assignments.zip") as archive:
+        assert archive.namelist() == ["README.txt", *(f"{part}.ipynb" for part in PARTS)]
+        for part in PARTS:
+            assert archive.read(f"{part}.ipynb") == (handed_out / f"{part}.ipynb").read_bytes()
+    assert {p.name for p in handed_out.iterdir()} == set(archive.namelist()[1:]) | {
+        "assignments.zip"
+    }
+    for part in PARTS:
+        nb = nbformat.read(handed_out / f"{part}.ipynb", as_version=4)
+        assert [c.source for c in nb.cells] == [c.source for c in answers.stub(part).cells]
+        assert all(mark(c).locked for c in nb.cells if mark(c).grade)
+
+
+def test_each_file_earns_what_it_is_worth(marked, twelve):
+    _, rows, _ = marked
+    assert {r["student"] for r in rows} == set(twelve[1])
+    for row in rows:
+        tasks = answers.tasks(row["assignment"])
+        want = [f"{t} {m}" for t, m in zip(tasks, twelve[1][row["student"]])]
+        assert [row[f"task {k + 1}"] for k in range(5)] == want, row
+        assert (float(row["score"]), row["out of"]) == (sum(twelve[1][row["student"]]), "20"), row
+
+
+def test_what_was_mended_is_said(marked):
+    _, rows, printed = marked
+    notes = {r["student"]: r["notes"] for r in rows}
+    assert notes["anna"] == notes["colab"] == notes["untested"] == ""
+    assert notes["bare"].count("found in another cell") == 5
+    assert "anna: part-1 20/20" in printed
+
+
+def test_each_student_has_a_page_that_explains(marked, twelve):
+    out, rows, _ = marked
+    for row in rows:
+        page = out / "feedback" / row["student"] / row["assignment"] / f"{row['assignment']}.html"
+        text = page.read_text(encoding="utf8")
+        assert f"(Score: {float(row['score'])} / 20.0)" in text
+        assert "HIDDEN" not in text
+        assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", text), page
+    says = {
+        "blank": "is not written yet", "loop": "was stopped: no answer within 5 seconds",
+        "exit": "was stopped: the process ended", "spy": "found []",
+        "gigabyte": "the rest of the output was dropped",
+    }  # fmt: skip
+    for student, words in says.items():
+        page = next((out / "feedback" / student).rglob("*.html"))
+        assert words in page.read_text(encoding="utf8"), student
+        assert page.stat().st_size < 2_000_000, student
+
+
+def test_nbgrader_itself_goes_on_from_there(marked):
+    """The folder is an nbgrader course: its own command grades again, in the sandbox."""
+    out, _, _ = marked
+    again = subprocess.run(
+        [sys.executable, "-m", "nbgrader", "autograde", PARTS[0], "--student", "anna", "--force"],
+        cwd=out, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    nb = nbformat.read(out / f"autograded/anna/{PARTS[0]}/{PARTS[0]}.ipynb", as_version=4)
+    outputs = [c.outputs for c in nb.cells if mark(c).grade]
+    assert all(o[0].text.startswith("✓") for o in outputs)
+
+
+def test_a_second_file_and_a_damaged_one(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "anna").mkdir(parents=True)
+    nbformat.write(answers.stub(PARTS[0]), folder / "anna/old.ipynb")
+    os.utime(folder / "anna/old.ipynb", (1, 1))
+    nbformat.write(answers.solved(PARTS[0]), folder / "anna/new.ipynb")
+    (folder / "bob.ipynb").write_text("{")
+    rows = {r.student: r for r in grade.grade(folder, tmp_path / "out", isolated=False)}
+    assert rows["anna"].score == 20
+    assert rows["anna"].notes == ["old.ipynb is older and was not graded"]
+    assert (rows["bob"].score, rows["bob"].assignment) == (0, "")
+    assert rows["bob"].notes == ["bob.ipynb was not graded: not a Jupyter notebook, or damaged"]
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_text(tmp_path):
+    rows = [grade.Row("=cmd|' /C calc'!A0", notes=["@x"]), grade.Row("anna", "part-1", 3, 20)]
+    grade.write(rows, tmp_path / "grades.csv")
+    text = (tmp_path / "grades.csv").read_text(encoding="utf-8-sig")
+    assert "'=cmd" in text and "'@x" in text and "anna,part-1,3,20" in text
+
+
+def test_errors_name_what_is_wrong(tmp_path):
+    nothing = command("grade", tmp_path)
+    assert nothing.returncode == 1 and "expected a folder with .ipynb files" in nothing.stderr
+    nbformat.write(answers.stub(PARTS[0]), tmp_path / "x.ipynb")
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    bare = command("grade", tmp_path, "--out", tmp_path / "out", PATH=str(bin_folder))
+    assert bare.returncode == 1 and "install bubblewrap" in bare.stderr
+    assert not (tmp_path / "out").exists()
+    shutil.rmtree(bin_folder)
