@@ -5,7 +5,7 @@ NOTEBOOKS = $(shell $(BIN)/python chapters/assets/claims.py)
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
         --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-.PHONY: audit bench gpu book serve pdf test lint types units nbval notebook record mutants data clean help
+.PHONY: assignments audit bench gpu book serve pdf test lint types units nbval notebook record mutants data clean help grade slides
 
 book: .venv/ready            ## build the HTML from the committed notebooks; a warning is an error
 	@$(BIN)/jupyter-book build . -W --keep-going -q
@@ -17,7 +17,16 @@ serve: book                  ## serve the built book on http://localhost:8000
 pdf: book                    ## print the whole book to _build/book.pdf; needs Chromium
 	@$(BIN)/python -m chapters.assets.pdf
 
-test: lint types book data   ## everything CI checks; ends with pytest's own closing line
+assignments: .venv/classroom ## write the students' notebooks and a zip of them to _build/assignments
+	@$(BIN)/python -m chapters.assignments.grade generate
+
+grade: .venv/classroom       ## grade a folder of submissions in a sandbox: make grade SUBMISSIONS=folder
+	@$(BIN)/python -m chapters.assignments.grade grade $(if $(SUBMISSIONS),"$(SUBMISSIONS)")
+
+slides: .venv/classroom      ## write a deck of slides for each part to _build/slides
+	@$(BIN)/python -m chapters.assets.slides
+
+test: lint types book data .venv/classroom ## everything CI checks; ends with pytest's own closing line
 	$(NBVAL) -n 2 --dist loadfile $(NOTEBOOKS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
@@ -64,4 +73,8 @@ help:                        ## this list
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -r requirements.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/classroom: .venv/ready chapters/assignments/requirements.txt
+	$(BIN)/python -m pip install -q -r requirements.txt -r chapters/assignments/requirements.txt
 	@touch $@

@@ -2,12 +2,13 @@
 
 * Mathematics is set at build time (``formulas``), and pages are finished (``publish``).
 * ``{claims}``: every labelled statement beside the code cell that checks it.
-* ``{runs}``: the recorded runs.
+* ``{runs}``: the recorded runs. ``{assignments}``: what the assignments ask.
 * In a fork on GitHub, links and addresses follow the fork.
 """
 
 import json
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -102,6 +103,28 @@ class Runs(SphinxDirective):
         if not any(run["device"]["kind"] == "cuda" for run in runs):
             lines = ["No run on a GPU has been recorded yet; these come from a CPU.", "", *lines]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+class Assignments(SphinxDirective):
+    """What each assignment asks, and the chapters that its tests send a student to."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Read the instructor's notebooks; of them only titles and names of chapters appear."""
+        lines: list[str] = []
+        for path in sorted((ROOT / "chapters/assignments/source").glob("*/*.ipynb")):
+            self.env.note_dependency(str(path))
+            first, *cells = claims.load(path)
+            lines += ["**" + first["source"].splitlines()[0].removeprefix("# ") + "**", ""]
+            tasks = re.split("^## Task ", "\n".join(c["source"] for c in cells), flags=re.M)[1:]
+            for task in tasks:
+                title = task.splitlines()[0].partition(" · ")[2].removesuffix(" (4 points)")
+                chapters = dict.fromkeys(re.findall(r"' \((\w+/[\w-]+)\)", task))
+                links = ", ".join(f"[](/chapters/{chapter})" for chapter in chapters)
+                lines.append(f"1. {title} – {links}")
+            lines.append("")
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 class Map(SphinxDirective):
@@ -228,6 +251,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("book_assets", publish.fingerprint(), "html")  # they changed: write anew
     app.add_directive("claims", Claims)
     app.add_directive("runs", Runs)
+    app.add_directive("assignments", Assignments)
     app.add_directive("map", Map)
     app.add_directive("tally", Tally)
     app.add_directive("component", Component)
