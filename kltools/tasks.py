@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+SHOWN = 24  # entries of an array that a message shows
+
 
 def answer(
     f: Callable,
@@ -47,7 +49,7 @@ def answer(
     else:
         if same(got, want, rtol, atol):
             return
-        came = f"came     {show(got)}"
+        came = f"came     {show(got)}{_where(got, want, rtol, atol)}"
         for sentence, value in (mistakes or {}).items():
             if same(got, value, rtol, atol):
                 came += f"\n  {sentence}"
@@ -55,7 +57,9 @@ def answer(
     raise AssertionError(f"{shown}\n  {came}\n  expected {show(want)}{_read(read)}") from None
 
 
-def refuses(f: Callable, *args: Any, why: str, error: type[Exception] = ValueError, read: str = "") -> None:
+def refuses(
+    f: Callable, *args: Any, why: str, error: type[Exception] = ValueError, read: str = ""
+) -> None:
     """Call ``f(*args)`` and raise unless it raises ``error``; ``why`` says what is wrong with it.
 
     Raises:
@@ -102,7 +106,7 @@ def show(x: Any, width: int = 300) -> str:
     """A value in one short line: small arrays in full, to six digits, large ones by their shape."""
     x = x.tolist() if isinstance(x, np.ndarray) and x.dtype.kind not in "iuf" else x
     a = None if isinstance(x, list | tuple | str) else _numbers(x)
-    if a is not None and a.size > 24:
+    if a is not None and a.size > SHOWN:
         return f"an array of shape {a.shape}"
     if isinstance(x, dict):
         text = "{" + ", ".join(f"{show(k)}: {show(v)}" for k, v in x.items()) + "}"
@@ -126,7 +130,8 @@ def call(f: Callable, args: tuple) -> str:
 def _numbers(x: Any) -> np.ndarray | None:
     """The value as an array of integers or floats; None if it is not made of numbers."""
     if hasattr(x, "detach"):  # a torch tensor, without importing torch
-        x = x.detach().cpu().numpy()
+        x = x.detach().cpu()
+        x = (x.double() if x.dtype.is_floating_point else x).numpy()
     if not isinstance(x, int | float | np.number | np.ndarray | list | tuple):
         return None
     try:
@@ -134,6 +139,16 @@ def _numbers(x: Any) -> np.ndarray | None:
     except (ValueError, TypeError, RuntimeError):  # of unequal lengths
         return None
     return a if a.dtype.kind in "iuf" else None
+
+
+def _where(got: Any, want: Any, rtol: float, atol: float) -> str:
+    """Of two arrays too large to show: the first place at which they differ."""
+    a, b = _numbers(got), _numbers(want)
+    if a is None or b is None or a.shape != b.shape or a.size <= SHOWN:
+        return ""
+    differs = ~np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
+    first = tuple(map(int, np.argwhere(differs)[0]))
+    return f"; at {list(first)} it is {show(a[first])}, expected {show(b[first])}"
 
 
 def _read(read: str) -> str:
