@@ -122,6 +122,112 @@ def weighted_bce(z, y, w, s):
     return loss, (1 - label) * on - w * label * (1 - on)
 
 
+# %% weighted-bce | correct: the chapter's function for y = 1 and for y = 0
+def weighted_bce(z, y, w, s):
+    def bce_from_logit(z, y):
+        e = np.exp(-abs(z))
+        return np.maximum(z, 0) - y * z + np.log1p(e), np.where(z >= 0, 1, e) / (1 + e) - y
+
+    label = y * (1 - s) + s / 2
+    (one, d_one), (zero, d_zero) = bce_from_logit(z, 1.0), bce_from_logit(z, 0.0)
+    return w * label * one + (1 - label) * zero, w * label * d_one + (1 - label) * d_zero
+
+
+# %% weighted-bce | correct: nested lists, and the sigmoid from tanh
+import math
+
+
+def weighted_bce(z, y, w, s):
+    softplus = lambda u: max(u, 0.0) + math.log1p(math.exp(-abs(u)))
+    sigmoid = lambda u: (1 + math.tanh(u / 2)) / 2
+
+    def one(z, y):
+        label = (1 - s) * y + s / 2
+        loss = w * label * softplus(-z) + (1 - label) * softplus(z)
+        return loss, (1 - label) * sigmoid(z) - w * label * sigmoid(-z)
+
+    def walk(z, y, k):
+        return [walk(a, b, k) for a, b in zip(z, y)] if np.ndim(z) else one(float(z), float(y))[k]
+
+    return walk(z, y, 0), walk(z, y, 1)
+
+
+# %% weighted-bce | correct: float32
+import torch
+
+
+def weighted_bce(z, y, w, s):
+    z, y = torch.tensor(z).float(), torch.tensor(y).float()
+    label, F = (1 - s) * y + s / 2, torch.nn.functional
+    loss = -w * label * F.logsigmoid(z) - (1 - label) * F.logsigmoid(-z)
+    return loss, (1 - label) * z.sigmoid() - w * label * (-z).sigmoid()
+
+
+# %% weighted-bce | wrong: the weight on the other term | says: yours multiplies the other one
+def weighted_bce(z, y, w, s):
+    label = (1 - s) * y + s / 2
+    one, zero = np.logaddexp(0, -z), np.logaddexp(0, z)
+    slope = w * (1 - label) * np.exp(-one) - label * np.exp(-zero)
+    return label * one + w * (1 - label) * zero, slope
+
+
+# %% weighted-bce | wrong: the weight where the label is 1 | says: for both labels
+def weighted_bce(z, y, w, s):
+    label, weight = (1 - s) * y + s / 2, np.where(y == 1, w, 1.0)
+    one, zero = np.logaddexp(0, -z), np.logaddexp(0, z)
+    return weight * (label * one + (1 - label) * zero), weight * (np.exp(-one) - label)
+
+
+# %% weighted-bce | wrong: s for s/2 | says: yours has s for s/2
+def weighted_bce(z, y, w, s):
+    label = (1 - s) * y + s
+    one, zero = np.logaddexp(0, -z), np.logaddexp(0, z)
+    slope = (1 - label) * np.exp(-one) - w * label * np.exp(-zero)
+    return w * label * one + (1 - label) * zero, slope
+
+
+# %% weighted-bce | wrong: the derivative σ(z) − w ỹ | says: 1 − ỹ + w ỹ multiplies
+def weighted_bce(z, y, w, s):
+    label = (1 - s) * y + s / 2
+    one, zero = np.logaddexp(0, -z), np.logaddexp(0, z)
+    return w * label * one + (1 - label) * zero, np.exp(-one) - w * label
+
+
+# %% weighted-bce | wrong: e^z overflows in the loss | keeps: 2 | says: overflows: start from z
+def weighted_bce(z, y, w, s):
+    label = (1 - s) * y + s / 2
+    with np.errstate(all="ignore"):
+        e, f = np.exp(z), np.exp(-z)
+        loss = w * label * np.log1p(f) + (1 - label) * np.log1p(e)
+        return loss, (1 - label) / (1 + f) - w * label / (1 + e)
+
+
+# %% weighted-bce | wrong: e^z overflows in the derivative | keeps: 2 | says: is no number
+def weighted_bce(z, y, w, s):
+    label = (1 - s) * y + s / 2
+    with np.errstate(all="ignore"):
+        on = np.exp(z) / (1 + np.exp(z))
+    loss = w * label * np.logaddexp(0, -z) + (1 - label) * np.logaddexp(0, z)
+    return loss, (1 - label) * on - w * label * (1 - on)
+
+
+# %% weighted-bce | wrong: a clipped probability | keeps: 2 | says: has lost the size of z
+def weighted_bce(z, y, w, s):
+    label = (1 - s) * y + s / 2
+    with np.errstate(all="ignore"):
+        on = np.clip(1 / (1 + np.exp(-z)), 1e-15, 1 - 1e-15)
+    loss = -w * label * np.log(on) - (1 - label) * np.log(1 - on)
+    return loss, (1 - label) * on - w * label * (1 - on)
+
+
+# %% weighted-bce | wrong: w z subtracted from w z | keeps: 2 | says: For y = 1 the small number
+def weighted_bce(z, y, w, s):
+    label, e = (1 - s) * y + s / 2, np.exp(-abs(z))
+    both = 1 + (w - 1) * label
+    loss = both * (np.maximum(z, 0) + np.log1p(e)) - w * label * z
+    return loss, both * np.where(z >= 0, 1, e) / (1 + e) - w * label
+
+
 # %% tied-backward | correct: one sample at a time
 def tied_backward(W, b, c, X):
     dW, db, dc, dX = (np.zeros(A.shape) for A in (W, b, c, X))
@@ -205,7 +311,7 @@ def tied_backward(W, b, c, X):
     return dW[1], db[1], db[2], Delta[1] @ W
 
 
-# %% tied-backward | wrong: the matrix as weight of the first layer only | keeps: 2 | says: two uses add up
+# %% tied-backward | wrong: the matrix as weight of the first layer only | keeps: 2 | says: second layer's use is missing
 def tied_backward(W, b, c, X):
     H = np.tanh(X @ W.T + b)
     R = (H @ W + c - X) / len(X)
@@ -232,6 +338,69 @@ def tied_backward(W, b, c, X):
     R = H @ W + c - X
     D = (R @ W.T) * (1 - H**2)
     return D.T @ X + H.T @ R, D.sum(axis=0), R.sum(axis=0), D @ W - R
+
+
+# %% tied-backward | correct: lists, entry by entry
+import math
+
+
+def tied_backward(W, b, c, X):
+    (k, d), m = W.shape, len(X)
+    dW, db, dc = [[0.0] * d for _ in range(k)], [0.0] * k, [0.0] * d
+    dX = [[0.0] * d for _ in range(m)]
+    for i in range(m):
+        h = [math.tanh(b[p] + sum(W[p][j] * X[i][j] for j in range(d))) for p in range(k)]
+        r = [(c[j] + sum(W[p][j] * h[p] for p in range(k)) - X[i][j]) / m for j in range(d)]
+        for j in range(d):
+            dc[j] += r[j]
+            dX[i][j] -= r[j]
+        for p in range(k):
+            delta = (1 - h[p] ** 2) * sum(W[p][j] * r[j] for j in range(d))
+            db[p] += delta
+            for j in range(d):
+                dW[p][j] += delta * X[i][j] + h[p] * r[j]
+                dX[i][j] += delta * W[p][j]
+    return dW, db, dc, dX
+
+
+# %% tied-backward | wrong: tanh twice | says: yours takes tanh once more
+def tied_backward(W, b, c, X):
+    H = np.tanh(X @ W.T + b)
+    R = (H @ W + c - X) / len(X)
+    D = (R @ W.T) * (1 - np.tanh(H) ** 2)
+    return D.T @ X + H.T @ R, D.sum(axis=0), R.sum(axis=0), D @ W - R
+
+
+# %% tied-backward | wrong: a mean over all entries | says: not over all entries
+def tied_backward(W, b, c, X):
+    H = np.tanh(X @ W.T + b)
+    R = (H @ W + c - X) / X.size
+    D = (R @ W.T) * (1 - H**2)
+    return D.T @ X + H.T @ R, D.sum(axis=0), R.sum(axis=0), D @ W - R
+
+
+# %% tied-backward | wrong: the second layer's matrix only | keeps: 2 | says: first layer's use is missing
+def tied_backward(W, b, c, X):
+    H = np.tanh(X @ W.T + b)
+    R = (H @ W + c - X) / len(X)
+    D = (R @ W.T) * (1 - H**2)
+    return H.T @ R, D.sum(axis=0), R.sum(axis=0), D @ W - R
+
+
+# %% tied-backward | wrong: means for the biases | keeps: 2 | says: not means
+def tied_backward(W, b, c, X):
+    H = np.tanh(X @ W.T + b)
+    R = (H @ W + c - X) / len(X)
+    D = (R @ W.T) * (1 - H**2)
+    return D.T @ X + H.T @ R, D.mean(axis=0), R.mean(axis=0), D @ W - R
+
+
+# %% tied-backward | wrong: the sign of the target | keeps: 2 | says: have been subtracted
+def tied_backward(W, b, c, X):
+    H = np.tanh(X @ W.T + b)
+    R = (H @ W + c - X) / len(X)
+    D = (R @ W.T) * (1 - H**2)
+    return D.T @ X + H.T @ R, D.sum(axis=0), R.sum(axis=0), D @ W + R
 
 
 # %% group-norm | correct: a loop over rows and groups, with the Jacobian of each group
@@ -373,6 +542,83 @@ def group_norm_backward(dY, X, gamma, groups, eps):
     return dX.reshape(X.shape), (rows * U.reshape(-1, d)).mean(axis=0), rows.mean(axis=0)
 
 
+# %% group-norm | correct: one matrix that takes the means of all groups
+def group_norm_backward(dY, X, gamma, groups, eps):
+    n = X.shape[-1] // groups
+    P = np.kron(np.eye(groups), np.full((n, n), 1 / n))
+    U, g = X - X @ P, gamma * dY
+    sigma = np.sqrt(U**2 @ P + eps)
+    U /= sigma
+    leading = tuple(range(X.ndim - 1))
+    dX = (g - g @ P - U * ((g * U) @ P)) / sigma
+    return dX, np.sum(dY * U, axis=leading), np.sum(dY, axis=leading)
+
+
+# %% group-norm | wrong: the number of groups taken for their size | says: not their size
+def group_norm_backward(dY, X, gamma, groups, eps):
+    d = X.shape[-1]
+    split = lambda A: A.reshape(-1, d // groups, groups)
+    mean = lambda A: A.mean(axis=-1, keepdims=True)
+    U, g = split(X), split(gamma * dY)
+    sigma = np.sqrt(U.var(axis=-1, keepdims=True) + eps)
+    U = (U - mean(U)) / sigma
+    dX = (g - mean(g) - U * mean(g * U)) / sigma
+    rows = dY.reshape(-1, d)
+    return dX.reshape(X.shape), (rows * U.reshape(-1, d)).sum(axis=0), rows.sum(axis=0)
+
+
+# %% group-norm | wrong: rows taken together, as torch takes positions | says: Each row has its own
+def group_norm_backward(dY, X, gamma, groups, eps):
+    d = X.shape[-1]
+    split = lambda A: A.reshape(-1, groups, d // groups)
+    mean = lambda A: A.mean(axis=(0, 2), keepdims=True)
+    U, g = split(X), split(gamma * dY)
+    sigma = np.sqrt(U.var(axis=(0, 2), keepdims=True) + eps)
+    U = (U - mean(U)) / sigma
+    dX = (g - mean(g) - U * mean(g * U)) / sigma
+    rows = dY.reshape(-1, d)
+    return dX.reshape(X.shape), (rows * U.reshape(-1, d)).sum(axis=0), rows.sum(axis=0)
+
+
+# %% group-norm | wrong: μ held constant | keeps: 1 | says: μ depends on x too
+def group_norm_backward(dY, X, gamma, groups, eps):
+    d = X.shape[-1]
+    split = lambda A: A.reshape(-1, groups, d // groups)
+    mean = lambda A: A.mean(axis=-1, keepdims=True)
+    U, g = split(X), split(gamma * dY)
+    sigma = np.sqrt(U.var(axis=-1, keepdims=True) + eps)
+    U = (U - mean(U)) / sigma
+    rows = dY.reshape(-1, d)
+    dX = (g - U * mean(g * U)) / sigma
+    return dX.reshape(X.shape), (rows * U.reshape(-1, d)).sum(axis=0), rows.sum(axis=0)
+
+
+# %% group-norm | wrong: γ in its own gradient | keeps: 2 | says: γ does not enter
+def group_norm_backward(dY, X, gamma, groups, eps):
+    d = X.shape[-1]
+    split = lambda A: A.reshape(-1, groups, d // groups)
+    mean = lambda A: A.mean(axis=-1, keepdims=True)
+    U, g = split(X), split(gamma * dY)
+    sigma = np.sqrt(U.var(axis=-1, keepdims=True) + eps)
+    U = (U - mean(U)) / sigma
+    dX = (g - mean(g) - U * mean(g * U)) / sigma
+    g, U = g.reshape(-1, d), U.reshape(-1, d)
+    return dX.reshape(X.shape), (g * U).sum(axis=0), g.sum(axis=0)
+
+
+# %% group-norm | wrong: two leading axes at most | keeps: 3 | says: for any number of leading axes
+def group_norm_backward(dY, X, gamma, groups, eps):
+    d = X.shape[-1]
+    split = lambda A: A.reshape(*A.shape[:-1], groups, d // groups)
+    mean = lambda A: A.mean(axis=-1, keepdims=True)
+    U, g = split(X), split(gamma * dY)
+    sigma = np.sqrt(U.var(axis=-1, keepdims=True) + eps)
+    U = (U - mean(U)) / sigma
+    dX = ((g - mean(g) - U * mean(g * U)) / sigma).reshape(X.shape)
+    axes = {1: (), 2: 0}.get(X.ndim, (0, 1))
+    return dX, (dY * U.reshape(X.shape)).sum(axis=axes), dY.sum(axis=axes)
+
+
 # %% mended-loop | correct: plain lists and a loop over the entries
 import math
 
@@ -398,25 +644,45 @@ def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
     return path
 
 
-# %% mended-loop | correct: torch.optim.AdamW
+# %% mended-loop | correct: torch.optim.AdamW, with a gradient by formula
 import torch
 
 
 def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
-    X, y, w = torch.tensor(X), torch.tensor(y), torch.tensor(theta, requires_grad=True)
+    X, y, w = map(torch.tensor, (X, y, theta))
     optimizer = torch.optim.AdamW([w], lr=lr, betas=betas, eps=eps, weight_decay=wd)
-    path = [theta]
+    path = [w.clone()]
     for _ in range(epochs):
         for Xb, yb in zip(X.split(batch), y.split(batch)):
-            optimizer.zero_grad()
+            w.grad = torch.zeros_like(w)
             for Xp, yp in zip(Xb.split(micro), yb.split(micro)):
-                loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                    Xp @ w, yp, reduction="sum"
-                )
-                (loss / len(Xb)).backward()
+                w.grad += (torch.sigmoid(Xp @ w) - yp) @ Xp / len(Xb)
             optimizer.step()
-            path.append(w.detach().numpy().copy())
-    return np.array(path)
+            path.append(w.clone())
+    return torch.stack(path)
+
+
+# %% mended-loop | correct: a generator, and weighted means in the place of m̂ and v̂
+from scipy.special import expit
+
+
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    def batches():
+        for i in [*range(0, len(X), batch)] * epochs:
+            yield X[i : i + batch], y[i : i + batch]
+
+    def updates(w):
+        sums, squares, total, total2 = 0.0, 0.0, 0.0, 0.0
+        yield w
+        for A, u in batches():
+            parts = (slice(k, k + micro) for k in range(0, len(A), micro))
+            g = sum(A[p].T @ (expit(A[p] @ w) - u[p]) for p in parts) / len(A)
+            sums, total = betas[0] * sums + g, betas[0] * total + 1
+            squares, total2 = betas[1] * squares + g * g, betas[1] * total2 + 1
+            w = w * (1 - lr * wd) - lr * (sums / total) / (np.sqrt(squares / total2) + eps)
+            yield w
+
+    return list(updates(theta))
 
 
 # %% mended-loop | correct: the chapter's adamw_step on the mean of the whole batch
@@ -441,7 +707,7 @@ def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
 train = faulty_train
 
 
-# %% mended-loop | wrong: the gradient is never cleared | says: g is never set back to 0
+# %% mended-loop | wrong: the gradient is never cleared | keeps: 2 | says: g is never set back to 0
 def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
     m, v, g, t = np.zeros(len(theta)), np.zeros(len(theta)), np.zeros(len(theta)), 0
     path = [theta]
@@ -460,7 +726,7 @@ def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
     return np.array(path)
 
 
-# %% mended-loop | wrong: t still counts epochs | says: t counts epochs
+# %% mended-loop | wrong: t still counts epochs | keeps: 2 | says: t counts epochs
 def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
     m, v, path = np.zeros(len(theta)), np.zeros(len(theta)), [theta]
     for t in range(1, epochs + 1):
@@ -585,6 +851,129 @@ def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
             v = betas[1] * v + (1 - betas[1]) * g**2
             m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
             theta = theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+            path.append(theta)
+    return np.array(path)
+
+
+# %% mended-loop | wrong: t starts again in each epoch | keeps: 2 | says: t starts again
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    m, v, path, t = np.zeros(len(theta)), np.zeros(len(theta)), [theta], 0
+    for _ in range(epochs):
+        t = 0
+        for start in range(0, len(X), batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / len(Xb), t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta = theta - lr * wd * theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+            path.append(theta)
+    return np.array(path)
+
+
+# %% mended-loop | wrong: m and v start again in each epoch | keeps: 2 | says: m and v start again
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    path = [theta]
+    for _ in range(epochs):
+        m, v, t = np.zeros(len(theta)), np.zeros(len(theta)), 0
+        for start in range(0, len(X), batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / len(Xb), t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta = theta - lr * wd * theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+            path.append(theta)
+    return np.array(path)
+
+
+# %% mended-loop | wrong: ε inside the root | says: stands outside the root
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    m, v, path, t = np.zeros(len(theta)), np.zeros(len(theta)), [theta], 0
+    for _ in range(epochs):
+        for start in range(0, len(X), batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / len(Xb), t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta = theta - lr * wd * theta - lr * m_hat / np.sqrt(v_hat + eps)
+            path.append(theta)
+    return np.array(path)
+
+
+# %% mended-loop | wrong: without the weights at the start | says: before the first update are missing
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    m, v, path, t = np.zeros(len(theta)), np.zeros(len(theta)), [], 0
+    for _ in range(epochs):
+        for start in range(0, len(X), batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / len(Xb), t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta = theta - lr * wd * theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+            path.append(theta)
+    return np.array(path)
+
+
+# %% mended-loop | wrong: only whole batches | keeps: 3 | says: it may be smaller
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    m, v, path, t = np.zeros(len(theta)), np.zeros(len(theta)), [theta], 0
+    for _ in range(epochs):
+        for start in range(0, len(X) - batch + 1, batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / len(Xb), t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta = theta - lr * wd * theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+            path.append(theta)
+    return np.array(path)
+
+
+# %% mended-loop | wrong: the size of a full batch | keeps: 3 | says: B is the number of rows
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    m, v, path, t = np.zeros(len(theta)), np.zeros(len(theta)), [theta], 0
+    for _ in range(epochs):
+        for start in range(0, len(X), batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / batch, t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta = theta - lr * wd * theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+            path.append(theta)
+    return np.array(path)
+
+
+# %% mended-loop | wrong: decay after the step | keeps: 3 | says: takes the θ after the step
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    m, v, path, t = np.zeros(len(theta)), np.zeros(len(theta)), [theta], 0
+    for _ in range(epochs):
+        for start in range(0, len(X), batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / len(Xb), t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta = theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+            theta = theta - lr * wd * theta
+            path.append(theta)
+    return np.array(path)
+
+
+# %% mended-loop | wrong: decay without the learning rate | keeps: 3 | says: the learning rate is missing
+def train(X, y, theta, lr, betas, eps, wd, batch, micro, epochs):
+    m, v, path, t = np.zeros(len(theta)), np.zeros(len(theta)), [theta], 0
+    for _ in range(epochs):
+        for start in range(0, len(X), batch):
+            Xb, yb = X[start : start + batch], y[start : start + batch]
+            g, t = Xb.T @ (1 / (1 + np.exp(-Xb @ theta)) - yb) / len(Xb), t + 1
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            theta = theta - wd * theta - lr * m_hat / (np.sqrt(v_hat) + eps)
             path.append(theta)
     return np.array(path)
 
@@ -744,3 +1133,103 @@ def kinked_gain(knots, values, q):
     square = np.sum(c**2 * mass - 2 * c * k * np.diff(norm.pdf(z)) + k**2 * second)
     g = (q / square) ** 0.5
     return g, g * np.sum(k**2 / q * mass)
+
+
+# %% kinked-gain | correct: E f = f(−∞) + ∫ f′ P(√q Z > u) du with f = σ²
+from scipy.special import ndtr
+
+
+def kinked_gain(knots, values, q):
+    u, v = np.array(knots, float), np.array(values, float)
+    if not q > 0 or u.shape != v.shape or (np.diff(u) <= 0).any() or (v == 0).all():
+        raise ValueError
+    s, (x, w) = np.sqrt(q), np.polynomial.legendre.leggauss(200)
+    square, slopes = v[0] ** 2, 0.0
+    for a, b, left, right in zip(u, u[1:], v, v[1:]):
+        k, t = (right - left) / (b - a), (a + b) / 2 + (b - a) / 2 * x
+        square += (b - a) / 2 * w @ (2 * k * (left + k * (t - a)) * ndtr(-t / s))
+        slopes += k * k * (ndtr(b / s) - ndtr(a / s))
+    return np.sqrt(q / square), q / square * slopes
+
+
+# %% kinked-gain | correct: float32, from a list
+import torch
+
+
+def kinked_gain(knots, values, q):
+    falls = any(b <= a for a, b in zip(knots, knots[1:]))
+    if q <= 0 or len(knots) != len(values) or falls or not any(values):
+        raise ValueError("bad input")
+    v, z = torch.tensor(values), torch.tensor(knots) / q**0.5
+    normal = torch.distributions.Normal(0.0, 1.0)
+    Phi, phi = normal.cdf(z), normal.log_prob(z).exp()
+    k, mass = v.diff() / z.diff(), Phi.diff()
+    c, second = v[:-1] - k * z[:-1], mass - (z * phi).diff()
+    square = v[0] ** 2 * Phi[0] + v[-1] ** 2 * (1 - Phi[-1])
+    square = square + (c * c * mass - 2 * c * k * phi.diff() + k * k * second).sum()
+    return (q / square) ** 0.5, q / square * (k * k * mass).sum() / q
+
+
+# %% kinked-gain | wrong: 0 outside the knots | says: is constant, not 0
+from scipy.stats import norm
+
+
+def kinked_gain(knots, values, q):
+    if q <= 0 or len(knots) != len(values) or any(np.diff(knots) <= 0) or not np.any(values):
+        raise ValueError("bad input")
+    z, v = np.array(knots) / q**0.5, np.array(values)
+    k = np.diff(v) / np.diff(z)
+    c, mass = v[:-1] - k * z[:-1], np.diff(norm.cdf(z))
+    second = mass - np.diff(z * norm.pdf(z))
+    square = np.sum(c**2 * mass - 2 * c * k * np.diff(norm.pdf(z)) + k**2 * second)
+    return (q / square) ** 0.5, q / square * np.sum(k**2 / q * mass)
+
+
+# %% kinked-gain | wrong: the slope in Z | keeps: 3 | says: not in Z.
+from scipy.stats import norm
+
+
+def kinked_gain(knots, values, q):
+    if q <= 0 or len(knots) != len(values) or any(np.diff(knots) <= 0) or not np.any(values):
+        raise ValueError("bad input")
+    z, v = np.array(knots) / q**0.5, np.array(values)
+    k = np.diff(v) / np.diff(z)
+    c, mass = v[:-1] - k * z[:-1], np.diff(norm.cdf(z))
+    second = mass - np.diff(z * norm.pdf(z))
+    square = np.sum(c**2 * mass - 2 * c * k * np.diff(norm.pdf(z)) + k**2 * second)
+    square += v[0] ** 2 * norm.cdf(z[0]) + v[-1] ** 2 * norm.sf(z[-1])
+    return (q / square) ** 0.5, q / square * np.sum(k**2 * mass)
+
+
+# %% kinked-gain | wrong: a constant is refused | keeps: 3 | says: raised   ValueError
+from scipy.stats import norm
+
+
+def kinked_gain(knots, values, q):
+    if q <= 0 or len(knots) != len(values) or any(np.diff(knots) <= 0) or np.ptp(values) == 0:
+        raise ValueError("bad input")
+    z, v = np.array(knots) / q**0.5, np.array(values)
+    k = np.diff(v) / np.diff(z)
+    c, mass = v[:-1] - k * z[:-1], np.diff(norm.cdf(z))
+    second = mass - np.diff(z * norm.pdf(z))
+    square = np.sum(c**2 * mass - 2 * c * k * np.diff(norm.pdf(z)) + k**2 * second)
+    square += v[0] ** 2 * norm.cdf(z[0]) + v[-1] ** 2 * norm.sf(z[-1])
+    return (q / square) ** 0.5, q / square * np.sum(k**2 / q * mass)
+
+
+# %% kinked-gain | wrong: an assert for the error | keeps: 3 | says: expected a ValueError
+from scipy.stats import norm
+
+
+def kinked_gain(knots, values, q):
+    assert q > 0
+    assert len(knots) == len(values)
+    assert all(np.diff(knots) > 0)
+    assert np.any(values)
+    z, v = np.array(knots) / q**0.5, np.array(values)
+    k = np.diff(v) / np.diff(z)
+    c, mass = v[:-1] - k * z[:-1], np.diff(norm.cdf(z))
+    second = mass - np.diff(z * norm.pdf(z))
+    square = np.sum(c**2 * mass - 2 * c * k * np.diff(norm.pdf(z)) + k**2 * second)
+    square += v[0] ** 2 * norm.cdf(z[0]) + v[-1] ** 2 * norm.sf(z[-1])
+    return (q / square) ** 0.5, q / square * np.sum(k**2 / q * mass)
