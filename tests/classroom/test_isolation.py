@@ -13,7 +13,7 @@ from chapters.assignments.execute import examine
 from chapters.assignments.isolation import Limits, Submission
 
 GOOD = "def good(x):\n    return [2 * v for v in x]\n"
-SHORT = Limits(seconds=2)
+LONG, SHORT = Limits(seconds=30), Limits(seconds=2)  # short where it is to run out
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,7 +24,7 @@ def sandboxed():
         pytest.skip(str(e))
 
 
-def survives(code: str, limits: Limits = SHORT) -> tuple[str, list]:
+def survives(code: str, limits: Limits = LONG) -> tuple[str, list]:
     """What a mischievous cell printed; and that what stands before and after it still counts."""
     with Submission(limits) as s:
         s.run(GOOD)
@@ -41,7 +41,7 @@ def survives(code: str, limits: Limits = SHORT) -> tuple[str, list]:
         ("while True:\n    pass", "no answer within 2 seconds"),
         (
             "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
-            "no ans",
+            "no answer",
         ),
         ("import signal\nsignal.pause()", "no answer"),
         ("import os\nos._exit(0)", "the process ended"),
@@ -60,7 +60,7 @@ def survives(code: str, limits: Limits = SHORT) -> tuple[str, list]:
     ],
 )
 def test_it_costs_its_own_cell_alone(code, says):
-    text, _ = survives(code)
+    text, _ = survives(code, SHORT if says.startswith("no answer") else LONG)
     assert re.search(says, text), text
 
 
@@ -80,7 +80,7 @@ def test_memory_of_all_processes_together():
 
 def test_a_copy_of_the_process_does_not_answer():
     """A forked child goes on where its parent was; it must not speak for the student."""
-    with Submission(SHORT) as s:
+    with Submission(LONG) as s:
         s.run("import os, time\nn = 0")
         s.run("def f(x):\n    global n\n    n += 1\n    os.fork()\n    return n")
         assert [s.call("f", (0,)) for _ in range(5)] == [1, 2, 3, 4, 5]
@@ -218,7 +218,7 @@ FORGE = (
     ],
 )
 def test_a_forged_reply_is_an_error_and_no_more(forged):
-    with Submission(SHORT) as s:
+    with Submission(LONG) as s:
         s.run(FORGE.replace("{}", forged.format().replace("'", "\\'")))
         with pytest.raises((RuntimeError, TypeError)):
             s.call("f", (1,))
@@ -227,7 +227,7 @@ def test_a_forged_reply_is_an_error_and_no_more(forged):
 
 
 def test_a_forged_value_is_worth_what_a_returned_one_is():
-    with Submission(SHORT) as s:
+    with Submission(LONG) as s:
         s.run(FORGE.replace("{}", '{"text": "", "value": 5, "id": 2}'))
         assert s.call("f", (1,)) == 5
         s.run(GOOD)
@@ -275,14 +275,14 @@ CHEATS = {
 def test_a_cheat_earns_nothing_and_the_next_task_is_not_touched(cheat):
     test = "from kltools import tasks\ntasks.answer(f, 3, want=9.5)\nprint('passed')"
     good = "from kltools import tasks\ntasks.answer(good, [1], want=[2])\nprint('passed')"
-    with Submission(SHORT) as s:
+    with Submission(LONG) as s:
         s.run(CHEATS[cheat])
         s.run(GOOD)
         failed = examine(test, {"f": s.function("f")})
         passed = examine(good, {"good": s.function("good")})
     assert [o.output_type for o in failed] == ["error"]
     assert [o.get("text") for o in passed] == ["passed\n"]
-    with Submission(SHORT) as s:  # the test can be passed
+    with Submission(LONG) as s:  # the test can be passed
         s.run("def f(x): return 9.5")
         assert [o.get("text") for o in examine(test, {"f": s.function("f")})] == ["passed\n"]
 
@@ -301,7 +301,7 @@ def test_the_time_of_a_notebook_has_an_end():
 
 def test_a_function_that_ends_the_interpreter_costs_one_call():
     code = "import os\ndef bad(x):\n    os._exit(0)\n"
-    with Submission(SHORT) as s:
+    with Submission(LONG) as s:
         s.run(GOOD)
         s.run(code)
         with pytest.raises(RuntimeError, match="bad was stopped: the process ended"):
@@ -312,7 +312,7 @@ def test_a_function_that_ends_the_interpreter_costs_one_call():
 def test_a_cell_that_ends_it_only_the_second_time_is_left_out():
     """State that outlives a restart would be needed for more; there is none."""
     code = "import os, time\nif time.time() > {}:\n    os._exit(0)\n"
-    with Submission(SHORT) as s:
+    with Submission(LONG) as s:
         s.run(GOOD)
         s.run(code.format(time.time() + 1))
         time.sleep(1.1)
