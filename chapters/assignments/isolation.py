@@ -99,7 +99,8 @@ def works() -> None:
     Raises:
         RuntimeError: it cannot; the message says what bubblewrap said.
     """
-    said = subprocess.run([*sandbox(Limits()), "true"], capture_output=True, text=True, timeout=30)
+    command = [*sandbox(Limits()), sys.executable, "-I", "-c", "import numpy, kltools.tasks"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if said.returncode:
         raise RuntimeError(f"bubblewrap cannot isolate on this machine: {said.stderr.strip()}")
 
@@ -199,13 +200,15 @@ class Process:
 
     def stop(self) -> None:
         """End it with all that it started: the kernel ends a sandbox with its first process."""
-        started = [self.first] if self.first else []
-        if not started:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                started = [p.pid for p in psutil.Process(self.child.pid).children(recursive=True)]
-        for pid in [*started, self.child.pid]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if self.child.poll() is None:  # else its number may be another's by now
+            pids = [self.first] if self.first else []
+            if not self.first:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    below = psutil.Process(self.child.pid).children(recursive=True)
+                    pids = [process.pid for process in below]
+            for pid in [*pids, self.child.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.child.wait()
         for pipe in (self.child.stdin, self.child.stdout):
             with contextlib.suppress(BrokenPipeError):
