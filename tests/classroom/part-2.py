@@ -66,6 +66,39 @@ def kl_from_logits(z_p, z_q, temperature):
     return np.where((seen & np.isneginf(lq)).any(-1), np.inf, value)
 
 
+# %% logit-kl | correct: in place, row by row, a list returned
+def kl_from_logits(z_p, z_q, temperature):
+    if z_p.shape != z_q.shape or not temperature > 0:
+        raise ValueError
+    z_p /= temperature
+    z_q /= temperature
+    z_p -= np.logaddexp.reduce(z_p, axis=-1, keepdims=True)
+    z_q -= np.logaddexp.reduce(z_q, axis=-1, keepdims=True)
+    out = np.empty(z_p.shape[:-1])
+    for i in np.ndindex(out.shape):
+        S = np.isfinite(z_p[i])
+        out[i] = (
+            np.inf if np.isneginf(z_q[i][S]).any() else np.exp(z_p[i][S]) @ (z_p[i][S] - z_q[i][S])
+        )
+    return out.tolist()
+
+
+# %% logit-kl | correct: cross-entropy minus entropy
+import torch
+
+
+def kl_from_logits(z_p, z_q, temperature):
+    if temperature <= 0 or list(z_p.shape) != list(z_q.shape):
+        raise ValueError("bad")
+    a = torch.from_numpy(z_p).div(temperature).log_softmax(-1)
+    b = torch.from_numpy(z_q).div(temperature).log_softmax(-1)
+    off = a.isneginf()
+    bad = (~off & b.isneginf()).any(-1)
+    p = a.exp()
+    a, b = a.masked_fill(off, 0), b.masked_fill(off | b.isneginf(), 0)
+    return torch.where(bad, torch.inf, (p * a).sum(-1) - (p * b).sum(-1))
+
+
 # %% logit-kl | wrong: the arguments of F.kl_div in the order of the formula | says: This is D(q‖p)
 import torch
 import torch.nn.functional as F
@@ -177,6 +210,51 @@ def kl_from_logits(z_p, z_q, temperature):
         return np.where(p > 0, p * (logp - logq), 0).sum(-1)
 
 
+# %% logit-kl | wrong: SciPy's rel_entr of softmax | keeps: 2 | says: too small for a float
+def kl_from_logits(z_p, z_q, temperature):
+    if z_p.shape != z_q.shape or temperature <= 0:
+        raise ValueError("refused")
+    from scipy import special
+
+    return special.rel_entr(
+        special.softmax(z_p / temperature, axis=-1), special.softmax(z_q / temperature, axis=-1)
+    ).sum(-1)
+
+
+# %% logit-kl | wrong: the maximum of the whole array | keeps: 2 | says: each row's own maximum
+def kl_from_logits(z_p, z_q, temperature):
+    if z_p.shape != z_q.shape or temperature <= 0:
+        raise ValueError("refused")
+
+    def ls(z):
+        z = (z - z.max()) / temperature
+        return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+    a, b = ls(z_p), ls(z_q)
+    off = a == -np.inf
+    d = np.where(off, 0, a) - np.where(off, 0, b)
+    return np.where(
+        (d == np.inf).any(-1), np.inf, (np.exp(a) * np.where(d == np.inf, 0, d)).sum(-1)
+    )
+
+
+# %% logit-kl | wrong: one infinite row makes the batch infinite | keeps: 2 | says: One row is infinite
+def kl_from_logits(z_p, z_q, temperature):
+    if z_p.shape != z_q.shape or temperature <= 0:
+        raise ValueError("refused")
+
+    def ls(z):
+        z = (z - z.max(-1, keepdims=True)) / temperature
+        return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+    a, b = ls(z_p), ls(z_q)
+    off = a == -np.inf
+    d = np.where(off, 0, a) - np.where(off, 0, b)
+    if (d == np.inf).any():
+        return np.inf
+    return (np.exp(a) * d).sum(-1)
+
+
 # %% per-word-kl | correct: loops over texts and words
 import math
 
@@ -230,6 +308,39 @@ def per_word_kl(batches):
         if rows:
             mean += factor * np.concatenate(rows).mean()
     return mean, list(factors)
+
+
+# %% per-word-kl | correct: torch, flipped, padding overwritten in place
+import torch
+
+
+def per_word_kl(batches):
+    tot = torch.zeros(())
+    ns = []
+    for b in batches:
+        lp, lq = torch.from_numpy(b["logp"]).flip(1), torch.from_numpy(b["logq"]).flip(1)
+        m = torch.arange(lp.size(1))[None] >= torch.from_numpy(b["lengths"])[:, None]
+        lp[m] = 0.0
+        lq[m] = 0.0
+        tot = tot + (lp.exp() * (lp - lq)).sum()
+        ns.append(int((~m).sum()))
+    if sum(ns) == 0:
+        raise ValueError("no")
+    return [tot / sum(ns), torch.tensor(ns) / sum(ns)]
+
+
+# %% per-word-kl | correct: a generator of words
+def per_word_kl(batches):
+    def words(batch):
+        L = batch["logp"].shape[1]
+        for a, b, n in zip(batch["logp"], batch["logq"], batch["lengths"]):
+            yield from ((x, y) for x, y in zip(a[L - n :], b[L - n :]))
+
+    sums = [[float(np.dot(np.exp(x), x - y)) for x, y in words(batch)] for batch in batches]
+    n = sum(map(len, sums))
+    if not n:
+        raise ValueError
+    return np.float64(sum(map(sum, sums)) / n), np.array([len(s) for s in sums]) / n
 
 
 # %% per-word-kl | wrong: padding on the right | says: The padding is on the left
@@ -335,6 +446,48 @@ def per_word_kl(batches):
     return np.mean(words), [n / len(words) for n in counts]
 
 
+# %% per-word-kl | wrong: divided by B·L, with the right factors | says: it is divided by B·L
+def per_word_kl(batches):
+    s, c, t = 0, [], 0
+    for b in batches:
+        B, L = b["logp"].shape[:2]
+        real = np.arange(L) >= L - b["lengths"][:, None]
+        s += (np.exp(b["logp"][real]) * (b["logp"][real] - b["logq"][real])).sum()
+        c.append(real.sum())
+        t += B * L
+    if sum(c) == 0:
+        raise ValueError
+    return s / t, [n / sum(c) for n in c]
+
+
+# %% per-word-kl | wrong: the other direction | says: the arguments are swapped
+def per_word_kl(batches):
+    s, c = 0, []
+    for b in batches:
+        L = b["logp"].shape[1]
+        real = np.arange(L) >= L - b["lengths"][:, None]
+        s += (np.exp(b["logq"][real]) * (b["logq"][real] - b["logp"][real])).sum()
+        c.append(real.sum())
+    if sum(c) == 0:
+        raise ValueError
+    return s / sum(c), [n / sum(c) for n in c]
+
+
+# %% per-word-kl | wrong: no factor for an empty batch | keeps: 2 | says: one factor for each batch
+def per_word_kl(batches):
+    s, c = 0, []
+    for b in batches:
+        L = b["logp"].shape[1]
+        real = np.arange(L) >= L - b["lengths"][:, None]
+        if not real.any():
+            continue
+        s += (np.exp(b["logp"][real]) * (b["logp"][real] - b["logq"][real])).sum()
+        c.append(real.sum())
+    if sum(c) == 0:
+        raise ValueError
+    return s / sum(c), [n / sum(c) for n in c]
+
+
 # %% distill | correct: torch, automatic differentiation without the masked words
 import torch
 
@@ -401,6 +554,51 @@ def distill_derivative(z_p, z_q, temperature, lam, order):
         return temperature * w
     G = np.diag((1 - lam) * p1 / q1**2 + lam / q1)
     return J @ G @ J + np.diag(w) - np.outer(q, w) - np.outer(w, q)
+
+
+# %% distill | correct: torch.autograd.grad, row by row, a list of tensors
+import torch
+
+
+def distill_derivative(z_p, z_q, temperature, lam, order):
+    m = np.isfinite(z_q)
+    z = torch.tensor(z_q[m], requires_grad=True)
+    a, b = torch.tensor(z_p[m] / temperature).log_softmax(0), (z / temperature).log_softmax(0)
+    F = temperature**2 * ((1 - lam) * a.exp() @ (a - b) + lam * b.exp() @ (b - a))
+    (g,) = torch.autograd.grad(F, z, create_graph=True)
+    w = torch.zeros(len(z_q), dtype=torch.float64)
+    w[m] = g
+    if order == 1:
+        return w
+    rows, k = [], 0
+    for ok in m:
+        row = torch.zeros(len(z_q), dtype=torch.float64)
+        if ok:
+            row[m] = torch.autograd.grad(g[k], z, retain_graph=True)[0]
+            k += 1
+        rows.append(row)
+    return rows
+
+
+# %% distill | correct: the gradient by hand, the Hessian by complex steps
+def distill_derivative(z_p, z_q, temperature, lam, order):
+    m = np.isfinite(z_q)
+    a, z, T = z_p[m] / temperature, z_q[m], temperature
+    p = np.exp(a - a.max()) / np.exp(a - a.max()).sum()
+
+    def grad(z):
+        e = np.exp((z - z.real.max()) / T)
+        q = e / e.sum()
+        f = np.log(q / p)
+        return T * ((1 - lam) * (q - p) + lam * q * (f - q @ f))
+
+    out = np.zeros((len(z_q),) * order)
+    if order == 1:
+        out[m] = grad(z + 0j).real
+        return out
+    H = [grad(z + 1e-30j * e).imag / 1e-30 for e in np.eye(len(z))]
+    out[np.ix_(m, m)] = H
+    return out
 
 
 # %% distill | wrong: R is not subtracted | says: The average R of log q − log p is not subtracted.
@@ -511,6 +709,74 @@ def distill_derivative(z_p, z_q, temperature, lam, order):
     return temperature * ((1 - lam) * (q - p) + lam * q * (f - q @ f))
 
 
+# %% distill | wrong: differences of the given function | says: but not to eleven
+def distill_derivative(z_p, z_q, temperature, lam, order):
+    E = [e if np.isfinite(x) else 0 * e for e, x in zip(np.eye(len(z_q)), z_q)]
+
+    def F(z):
+        return distill_loss(z_p, z, temperature, lam)
+
+    if order == 1:
+        h = 1e-5
+        return np.array([(F(z_q + h * e) - F(z_q - h * e)) / (2 * h) for e in E])
+    h = 1e-3
+    return np.array(
+        [
+            [
+                (
+                    F(z_q + h * a + h * b)
+                    - F(z_q + h * a - h * b)
+                    - F(z_q - h * a + h * b)
+                    + F(z_q - h * a - h * b)
+                )
+                / (4 * h * h)
+                for a in E
+            ]
+            for b in E
+        ]
+    )
+
+
+# %% distill | wrong: D(p‖q) keeps its full weight | keeps: 1 | says: has the weight 1 - lam
+from scipy import special
+
+
+def distill_derivative(z_p, z_q, temperature, lam, order):
+    m = np.isfinite(z_q)
+    p, q = special.softmax(z_p[m] / temperature), special.softmax(z_q[m] / temperature)
+    f = np.log(q / p)
+    w = q * (f - q @ f)
+    J = np.diag(q) - np.outer(q, q)
+    some = (
+        temperature * ((q - p) + lam * w)
+        if order == 1
+        else J + lam * (np.diag(w) - np.outer(q, w) - np.outer(w, q))
+    )
+    out = np.zeros((len(z_q),) * order)
+    out[np.ix_(*[np.flatnonzero(m)] * order)] = some
+    return out
+
+
+# %% distill | wrong: the Hessian is J G J | keeps: 2 | says: the terms with w are missing
+from scipy import special
+
+
+def distill_derivative(z_p, z_q, temperature, lam, order):
+    m = np.isfinite(z_q)
+    p, q = special.softmax(z_p[m] / temperature), special.softmax(z_q[m] / temperature)
+    f = np.log(q / p)
+    w = q * (f - q @ f)
+    J = np.diag(q) - np.outer(q, q)
+    some = (
+        temperature * ((1 - lam) * (q - p) + lam * w)
+        if order == 1
+        else (1 - lam) * J @ np.diag(p / q**2) @ J + lam * J
+    )
+    out = np.zeros((len(z_q),) * order)
+    out[np.ix_(*[np.flatnonzero(m)] * order)] = some
+    return out
+
+
 # %% estimator | correct: loops over the words
 import math
 
@@ -542,6 +808,25 @@ def estimator_error(k, mu, q, p, n):
     y = -d if k == "k1" else d.square() / 2 if k == "k2" else d.expm1() - d
     bias = (mu * y).sum() - (mu * (mu / p).log()).sum()
     return bias, torch.cov(y, correction=0, aweights=mu).div(n).sqrt()
+
+
+# %% estimator | correct: np.average and raw moments
+def estimator_error(k, mu, q, p, n):
+    rows = [(m, a, b) for m, a, b in zip(mu, q, p) if m]
+    if any(not a or not b for _, a, b in rows):
+        raise ValueError()
+    f = dict(
+        k1=lambda r: -np.log(r), k2=lambda r: 0.5 * np.log(r) ** 2, k3=lambda r: r - 1 - np.log(r)
+    )[k]
+    y = [f(b / a) for _, a, b in rows]
+    w = [m for m, _, _ in rows]
+    bias = np.average(y, weights=w) - sum(m * np.log(m / b) for m, _, b in rows)
+    return np.array(
+        [
+            bias,
+            np.sqrt(abs(np.average(np.square(y), weights=w) - np.average(y, weights=w) ** 2) / n),
+        ]
+    )
 
 
 # %% estimator | wrong: r is upside down | says: r is upside down: it is p/q.
@@ -658,6 +943,39 @@ def estimator_error(k, mu, q, p, n):
         return w @ y - w @ np.log(w / p[S]), np.sqrt(w @ (y - w @ y) ** 2 / n)
 
 
+# %% estimator | wrong: p is cut and normalized like mu | says: leave it as it is
+def estimator_error(k, mu, q, p, n):
+    S = mu > 0
+    if (q[S] == 0).any() or (p[S] == 0).any():
+        raise ValueError
+    m, a, b = mu[S], q[S], p[S] / p[S].sum()
+    d = np.log(b / a)
+    y = {"k1": -d, "k2": d**2 / 2, "k3": np.expm1(d) - d}[k]
+    return m @ y - m @ np.log(m / b), np.sqrt(m @ (y - m @ y) ** 2 / n)
+
+
+# %% estimator | wrong: the weights of p | says: not with p
+def estimator_error(k, mu, q, p, n):
+    S = mu > 0
+    if (q[S] == 0).any() or (p[S] == 0).any():
+        raise ValueError
+    m, a, b = mu[S], q[S], p[S]
+    d = np.log(b / a)
+    y = {"k1": -d, "k2": d**2 / 2, "k3": np.expm1(d) - d}[k]
+    return b @ y - m @ np.log(m / b), np.sqrt(b @ (y - b @ y) ** 2 / n)
+
+
+# %% estimator | wrong: the bias with the other sign | says: not D(mu‖p) minus the mean
+def estimator_error(k, mu, q, p, n):
+    S = mu > 0
+    if (q[S] == 0).any() or (p[S] == 0).any():
+        raise ValueError
+    m, a, b = mu[S], q[S], p[S]
+    d = np.log(b / a)
+    y = {"k1": -d, "k2": d**2 / 2, "k3": np.expm1(d) - d}[k]
+    return m @ np.log(m / b) - m @ y, np.sqrt(m @ (y - m @ y) ** 2 / n)
+
+
 # %% group | correct: torch, and autograd for each group
 import itertools
 
@@ -744,6 +1062,37 @@ def gradient_moment(use, z, p, n, what):
     return mean if what == "mean" else sum(b - a * a for a, b in zip(mean, square))
 
 
+# %% group | correct: counts of words, with multinomial probabilities
+import itertools
+import math
+
+
+def gradient_moment(use, z, p, n, what):
+    q = np.exp(z) / np.sum(np.exp(z))
+    V = len(q)
+    k1 = np.log(q) - np.log(p)
+    m1, m2 = np.zeros(V), np.zeros(V)
+    for xs in itertools.combinations_with_replacement(range(V), n):
+        cnt = np.bincount(xs, minlength=V)
+        prob = (
+            math.factorial(n) / math.prod(math.factorial(c) for c in cnt) * float(np.prod(q**cnt))
+        )
+        tot = cnt @ k1
+        c = {
+            "k1 loss": np.ones(V),
+            "k2 loss": k1,
+            "k3 loss": 1 - p / q,
+            "k1 reward": k1,
+            "k3 reward": p / q - 1 + k1,
+            "k1 group": k1 - tot / n,
+            "k1 others": k1 - (tot - k1) / max(n - 1, 1),
+        }[use]
+        g = (cnt * c - (cnt @ c) * q) / n
+        m1 += prob * g
+        m2 += prob * g * g
+    return m1 if what == "mean" else float(np.sum(m2 - m1 * m1))
+
+
 # %% group | wrong: all groups count alike | says: All words count alike: weight them with q.
 import itertools
 
@@ -821,7 +1170,7 @@ def gradient_moment(use, z, p, n, what):
     return d / 8 if use == "k1 group" else 3 / 16 * d
 
 
-# %% group | wrong: the surrogate's answer, as in the chapter's exercise: always the gradient of D(q‖p) | says: The law of the samples was differentiated too
+# %% group | wrong: the surrogate's answer, as in the chapter's exercise: always the gradient of D(q‖p) | says: not the law of the samples
 import torch
 
 
@@ -887,6 +1236,92 @@ def gradient_moment(use, z, p, n, what):
     q = np.exp(z) / np.exp(z).sum()
     k1, r, s = np.log(q / p), p / q, np.eye(len(z))
     c = {"k1 loss": 1 + 0 * r, "k3 loss": 1 - r, "k3 reward": r - 1 + k1}.get(use, k1)
+    mean, square = 0, 0
+    for x in itertools.product(range(len(z)), repeat=n):
+        x = list(x)
+        a = c[x]
+        if use == "k1 group":
+            a = a - a.mean()
+        if use == "k1 others":
+            a = a - (a.sum() - a) / (n - 1)
+        g, w = a @ s[x] / n, q[x].prod()
+        mean, square = mean + w * g, square + w * g @ g
+    return mean if what == "mean" else square - mean @ mean
+
+
+# %% group | wrong: the others' sum is divided by n | keeps: 2 | says: divided by n − 1, not by n
+import itertools
+
+
+def gradient_moment(use, z, p, n, what):
+    q = np.exp(z) / np.exp(z).sum()
+    k1, r, s = np.log(q / p), p / q, np.eye(len(z)) - q
+    c = {"k1 loss": 1 + 0 * r, "k3 loss": 1 - r, "k3 reward": r - 1 + k1}.get(use, k1)
+    mean, square = 0, 0
+    for x in itertools.product(range(len(z)), repeat=n):
+        x = list(x)
+        a = c[x]
+        if use == "k1 group":
+            a = a - a.mean()
+        if use == "k1 others":
+            a = a - (a.sum() - a) / n
+        g, w = a @ s[x] / n, q[x].prod()
+        mean, square = mean + w * g, square + w * g @ g
+    return mean if what == "mean" else square - mean @ mean
+
+
+# %% group | wrong: np.cov without ddof | keeps: 2 | says: np.cov divides by another number
+import itertools
+
+
+def gradient_moment(use, z, p, n, what):
+    q = np.exp(z) / np.exp(z).sum()
+    k1, r, s = np.log(q / p), p / q, np.eye(len(z)) - q
+    c = {"k1 loss": 1 + 0 * r, "k3 loss": 1 - r, "k3 reward": r - 1 + k1}.get(use, k1)
+    G, W = [], []
+    for x in itertools.product(range(len(z)), repeat=n):
+        x = list(x)
+        a = c[x]
+        if use == "k1 group":
+            a = a - a.mean()
+        if use == "k1 others":
+            a = a - (a.sum() - a) / (n - 1)
+        G.append(a @ s[x] / n)
+        W.append(q[x].prod())
+    return (
+        np.average(G, axis=0, weights=W)
+        if what == "mean"
+        else np.trace(np.cov(np.array(G).T, aweights=W))
+    )
+
+
+# %% group | wrong: D(q‖p) as the baseline | keeps: 1 | says: not D(q‖p)
+import itertools
+
+
+def gradient_moment(use, z, p, n, what):
+    q = np.exp(z) / np.exp(z).sum()
+    k1, r, s = np.log(q / p), p / q, np.eye(len(z)) - q
+    c = {"k1 loss": 1 + 0 * r, "k3 loss": 1 - r, "k3 reward": r - 1 + k1}.get(use, k1)
+    mean, square = 0, 0
+    for x in itertools.product(range(len(z)), repeat=n):
+        x = list(x)
+        a = c[x]
+        if use in ("k1 group", "k1 others"):
+            a = a - q @ k1
+        g, w = a @ s[x] / n, q[x].prod()
+        mean, square = mean + w * g, square + w * g @ g
+    return mean if what == "mean" else square - mean @ mean
+
+
+# %% group | wrong: the value of k is the coefficient of the loss, too | keeps: 1 | says: as a loss k1 has the coefficient 1
+import itertools
+
+
+def gradient_moment(use, z, p, n, what):
+    q = np.exp(z) / np.exp(z).sum()
+    k1, r, s = np.log(q / p), p / q, np.eye(len(z)) - q
+    c = {"k1": k1, "k2": k1**2 / 2, "k3": r - 1 + k1}[use[:2]]
     mean, square = 0, 0
     for x in itertools.product(range(len(z)), repeat=n):
         x = list(x)
