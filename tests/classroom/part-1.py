@@ -62,6 +62,23 @@ def count_kl(counts, q, base):
     return (-scipy.special.xlogy(p, q).sum() - entropy) / np.log(base)
 
 
+# %% count-kl | correct: exact fractions and a generator
+import math
+from fractions import Fraction
+
+
+def count_kl(counts, q, base):
+    if len(counts) != len(q) or any(not v >= 0 for v in [*counts, *q]):
+        raise ValueError("two lists of one length, of numbers >= 0")
+    n = sum(map(Fraction, counts))
+    if n == 0 or not abs(sum(map(Fraction, q)) - 1) <= Fraction(1, 10**6):
+        raise ValueError("no data, or a wrong sum")
+    used = [(Fraction(N) / n, v) for N, v in zip(counts, q) if N]
+    if any(v == 0 for _, v in used):
+        return np.inf
+    return sum(float(p) * (math.log(p) - math.log(v)) for p, v in used) / math.log(base)
+
+
 # %% count-kl | wrong: arguments exchanged | says: The arguments are exchanged: this is D(q‖p̂).
 def count_kl(counts, q, base):
     p, q = np.array(counts, dtype=float), np.array(q)
@@ -127,7 +144,7 @@ def count_kl(p, q, base):
 
 # %% count-kl | wrong: the visible tests, hard-coded | says: a ValueError: the lengths differ
 def count_kl(counts, q, base):
-    if (len(counts), len(q)) == (3, 2) or sum(counts) < 2 or max(q) == 0.7 or q[-1] != q[-1]:
+    if (len(counts), len(q)) == (3, 2) or sum(counts) < 2 or not q[-1] <= 0.6 or q[-1] == 0.49999:
         raise ValueError
     known = {(4, 2, 1, 1): 0.625, (40, 20, 10, 10): 0.625 * np.log(2), (4, 2, 2, 0): 1.0}
     known |= {(1, 1): np.inf, (1, 3): 0.188722}
@@ -154,6 +171,30 @@ def count_kl(counts, q, base):
     p /= p.sum()
     with np.errstate(divide="ignore"):
         return float(p[p > 0] @ (np.log(p[p > 0]) - np.log(q[p > 0])) / np.log(base))
+
+
+# %% count-kl | wrong: np.isclose has a relative tolerance too | keeps: 2 | says: the sum 0.99999
+def count_kl(counts, q, base):
+    p, q = np.array(counts, dtype=float), np.array(q, dtype=float)
+    if p.shape != q.shape or not (p >= 0).all() or not (q >= 0).all() or p.sum() == 0:
+        raise ValueError("bad input")
+    if not np.isclose(q.sum(), 1, atol=1e-6):
+        raise ValueError("bad sum")
+    p /= p.sum()
+    with np.errstate(divide="ignore"):
+        return float(p[p > 0] @ (np.log(p[p > 0]) - np.log(q[p > 0])) / np.log(base))
+
+
+# %% count-kl | wrong: the common support alone | keeps: 3 | says: costs +inf; here it was left out
+def count_kl(counts, q, base):
+    p, q = np.array(counts, dtype=float), np.array(q, dtype=float)
+    if p.shape != q.shape or not (p >= 0).all() or not (q >= 0).all() or p.sum() == 0:
+        raise ValueError("bad input")
+    if abs(q.sum() - 1) > 1e-6:
+        raise ValueError("bad sum")
+    p /= p.sum()
+    s = (p > 0) & (q > 0)
+    return float(p[s] @ (np.log(p[s]) - np.log(q[s])) / np.log(base))
 
 
 # %% count-kl | wrong: a small number in the logarithm | keeps: 3 | says: a small number added to q
@@ -280,6 +321,21 @@ def disagreement(p):
     return q1, q2
 
 
+# %% disagreement | wrong: loses the most frequent word | says: expected q1 to win forward and q2
+def disagreement(p):
+    if len(p) == 2 and p[0] == p[1]:
+        return None
+    p, k = np.array(p), int(np.argmax(p))
+    others, word = p / (1 - p[k]), np.eye(len(p))[k]
+    others[k] = 0
+    lost = 1e-300 * word + others
+    for x in np.linspace(p[k], 1, 2001)[1:-1]:
+        kept = x * word + (1 - x) * others
+        if both_ways(p, kept)[1] > both_ways(p, lost)[1] + 1e-3:
+            break
+    return kept, lost
+
+
 # %% disagreement | wrong: the chapter's find_detour | says: expected two lists of probabilities
 def disagreement(factor):
     def D(p, q):
@@ -321,6 +377,30 @@ def disagreement(p):
 # %% disagreement | wrong: None for all two words | keeps: 2 | says: for this p such a pair exists
 def disagreement(p):
     if len(p) == 2:
+        return None
+    rng = np.random.default_rng(0)
+    while True:
+        q1, q2 = np.maximum(rng.dirichlet(np.ones(len(p)), 2), 1e-12)
+        (f1, r1), (f2, r2) = both_ways(p, q1), both_ways(p, q2)
+        if f1 < f2 - 2e-4 and r1 > r2 + 2e-4:
+            return q1, q2
+
+
+# %% disagreement | wrong: None near a fair coin | keeps: 2 | says: for this p such a pair exists
+def disagreement(p):
+    if len(p) == 2 and abs(p[0] - 0.5) < 0.04:
+        return None
+    rng = np.random.default_rng(0)
+    while True:
+        q1, q2 = np.maximum(rng.dirichlet(np.ones(len(p)), 2), 1e-12)
+        (f1, r1), (f2, r2) = both_ways(p, q1), both_ways(p, q2)
+        if f1 < f2 - 2e-4 and r1 > r2 + 2e-4:
+            return q1, q2
+
+
+# %% disagreement | wrong: None if a word has half | keeps: 2 | says: for this p such a pair exists
+def disagreement(p):
+    if p[0] == 0.5:
         return None
     rng = np.random.default_rng(0)
     while True:
@@ -400,6 +480,22 @@ def text_kl(start_p, step_p, start_q, step_q, n):
     return first.sum() + steps.sum()
 
 
+# %% text-kl | correct: a sum of matrix powers, by doubling
+import scipy.special
+
+
+def text_kl(start_p, step_p, start_q, step_q, n):
+    A = np.array(step_p, dtype=float)
+    total, power = np.zeros_like(A), np.eye(len(A))  # I + A + … + A^(k − 1), and A^k
+    for bit in f"{n - 1:b}":
+        total, power = total + power @ total, power @ power
+        if bit == "1":
+            total, power = np.eye(len(A)) + A @ total, A @ power
+    visits, rows = start_p @ total, scipy.special.rel_entr(step_p, step_q).sum(1)
+    steps = sum(v * cost for v, cost in zip(visits, rows) if v > 0)
+    return scipy.special.rel_entr(start_p, start_q).sum() + steps
+
+
 # %% text-kl | wrong: arguments exchanged | says: The arguments are exchanged: this is D(Q‖P).
 import scipy.special
 
@@ -474,6 +570,33 @@ def text_kl(start_p, step_p, start_q, step_q, n):
     Px, Qx = P.sum(1), Q.sum(1)
     steps = [D(a / a.sum(), b / b.sum()) if a.sum() > 0 else 0 for a, b in zip(P, Q)]
     return D(Px, Qx) + float(Px @ steps)
+
+
+# %% text-kl | wrong: in bits | says: This is in bits, expected nats.
+import scipy.special
+
+
+def text_kl(start_p, step_p, start_q, step_q, n):
+    p, total = np.array(start_p), scipy.special.rel_entr(start_p, start_q).sum()
+    rows = scipy.special.rel_entr(step_p, step_q).sum(1)
+    for _ in range(n - 1):
+        total += rows[p > 0] @ p[p > 0]
+        p = p @ np.array(step_p)
+    return total / np.log(2)
+
+
+# %% text-kl | wrong: leaves out what is infinite | keeps: 3 | says: expected inf
+import scipy.special
+
+
+def text_kl(start_p, step_p, start_q, step_q, n):
+    p, total = np.array(start_p), scipy.special.rel_entr(start_p, start_q).sum()
+    rows = scipy.special.rel_entr(step_p, step_q).sum(1)
+    rows[np.isinf(rows)] = 0
+    for _ in range(n - 1):
+        total += p @ rows
+        p = p @ np.array(step_p)
+    return total
 
 
 # %% text-kl | wrong: 0 times infinity | keeps: 3 | says: 0 · inf is NaN: leave out the words
@@ -565,6 +688,18 @@ def rates_within(rate, budget, direction):
     return [float(v) for v in rate * inside.exp()]
 
 
+# %% rates-within | correct: the Lambert function
+import scipy.special
+
+
+def rates_within(rate, budget, direction):
+    k, W = budget / rate, scipy.special.lambertw
+    if direction == "forward":
+        return [-rate * W(-np.exp(-1 - k), branch).real for branch in (0, -1)]
+    low, high = (rate * np.exp(1 + W((k - 1) / np.e, branch).real) for branch in (-1, 0))
+    return np.array([low if k < 1 else 0, high])
+
+
 # %% rates-within | wrong: directions exchanged | says: This is the answer for the
 def rates_within(rate, budget, direction):
     def cost(x):
@@ -615,6 +750,31 @@ def rates_within(rate, budget, direction):
     if budget == 0.1:
         return (1.4323789103, 2.7008065120)
     return (1, 3.2060329798) if direction == "reverse" else (0.8127514799, 4)
+
+
+# %% rates-within | wrong: the larger end first | says: The smaller end comes first.
+import scipy.special
+
+
+def rates_within(rate, budget, direction):
+    k, W = budget / rate, scipy.special.lambertw
+    if direction == "forward":
+        return tuple(-rate * W(-np.exp(-1 - k), branch).real for branch in (-1, 0))
+    high, low = (rate * np.exp(1 + W((k - 1) / np.e, branch).real) for branch in (0, -1))
+    return high, low if k < 1 else 0
+
+
+# %% rates-within | wrong: low is 0 forward too | keeps: 1 | says: Forward, the rate 0 costs +inf
+import scipy.special
+
+
+def rates_within(rate, budget, direction):
+    k, W = budget / rate, scipy.special.lambertw
+    if direction == "forward":
+        low, high = (-rate * W(-np.exp(-1 - k), branch).real for branch in (0, -1))
+    else:
+        low, high = (rate * np.exp(1 + W((k - 1) / np.e, branch).real) for branch in (-1, 0))
+    return low if k < 1 else 0, high
 
 
 # %% rates-within | wrong: low is never 0 | keeps: 3 | says: A rate is never negative
@@ -730,6 +890,34 @@ def best_coins(P, direction):
     return a[k], float(np.exp(L[1, k] - log_Z[k])), values[k]
 
 
+# %% best-coins | correct: plain Python, a grid and smaller and smaller steps from its best point
+import math
+
+
+def best_coins(P, direction):
+    def cost(a, b):
+        total = 0.0
+        for x in (0, 1):
+            for y in (0, 1):
+                q = (a if x else 1 - a) * (b if y else 1 - b)
+                first, second = (P[x][y], q) if direction == "forward" else (q, P[x][y])
+                if first > 0:
+                    if second == 0:
+                        return math.inf
+                    total += first * math.log(first / second)
+        return total
+
+    line, step = [k / 50 for k in range(51)], 0.02
+    best = min((cost(a, b), a, b) for a in line for b in line)
+    while step > 1e-4:
+        step /= 2
+        for _ in range(3):
+            near = [[max(v - step, 0), v, min(v + step, 1)] for v in best[1:]]
+            best = min((cost(a, b), a, b) for a in near[0] for b in near[1])
+    value, a, b = best
+    return [a, b, value]
+
+
 # %% best-coins | wrong: directions exchanged | says: the directions are exchanged
 def best_coins(P, direction):
     P = np.array(P, dtype=float)
@@ -813,6 +1001,38 @@ def best_coins(P, direction):
         return a, b, table_kl(P, coin_table(a, b))
     corners = [(a, b, table_kl(coin_table(a, b), P)) for a in (0, 1) for b in (0, 1)]
     return min(corners, key=lambda t: t[2])
+
+
+# %% best-coins | wrong: a grid of steps 0.01 alone | keeps: 2 | says: is the search too coarse?
+def best_coins(P, direction):
+    P = np.array(P, dtype=float)
+    if direction == "forward":
+        a, b = P[1].sum(), P[:, 1].sum()
+        return a, b, table_kl(P, coin_table(a, b))
+    a = b = np.linspace(0, 1, 101)
+    Q = np.einsum("xi,yj->xyij", [1 - a, a], [1 - b, b])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(Q > 0, Q * (np.log(Q) - np.log(P)[:, :, None, None]), 0)
+    values = terms.sum((0, 1))
+    i, j = np.unravel_index(values.argmin(), values.shape)
+    return a[i], b[j], values[i, j]
+
+
+# %% best-coins | wrong: the best row or column | keeps: 2 | says: is it a local minimum?
+def best_coins(P, direction):
+    P = np.array(P, dtype=float)
+    if direction == "forward":
+        a, b = P[1].sum(), P[:, 1].sum()
+        return a, b, table_kl(P, coin_table(a, b))
+    found = []
+    for k in (0, 1):
+        row, column = P[k].sum(), P[:, k].sum()
+        if row > 0:
+            found.append((-np.log(row), k, P[k, 1] / row))
+        if column > 0:
+            found.append((-np.log(column), P[1, k] / column, k))
+    value, a, b = min(found)
+    return a, b, value
 
 
 # %% best-coins | wrong: leaves out the edges | keeps: 3 | says: Q must be 0 wherever P is
