@@ -1,6 +1,7 @@
 """Every task of every assignment: what it must look like, and what each answer to it earns."""
 
 import ast
+import itertools
 import re
 from functools import cache
 
@@ -52,13 +53,30 @@ def test_the_instructor_has_full_marks_and_a_blank_none(part):
     assert all("is not written yet" in m for m in messages.values()), messages
 
 
-@pytest.mark.parametrize("answer", EVERY, ids=lambda a: f"{a.part} {a.task}: {a.name}")
-def test_an_answer_earns_what_it_is_worth_and_touches_no_other_task(answer: Answer):
-    marks, messages = graded(answer.part, answers.solved(answer.part, answer))
-    assert marks == dict.fromkeys(answers.tasks(answer.part), 4) | {answer.task: answer.keeps}, (
-        messages[answer.task]
-    )
-    assert answer.says in messages[answer.task]
+def submissions() -> list[tuple[Answer | None, ...]]:
+    """All answers, five to a submission: the k-th answer of each task; a task may have fewer."""
+    out = []
+    for part in PARTS:
+        columns = [[a for a in EVERY if (a.part, a.task) == (part, t)] for t in answers.tasks(part)]
+        out += [tuple(filter(None, row)) for row in itertools.zip_longest(*columns)]
+    return out
+
+
+@pytest.mark.parametrize(
+    "handed_in", submissions(), ids=lambda row: f"{row[0].part}: {', '.join(a.name for a in row)}"
+)
+def test_an_answer_earns_what_it_is_worth_and_touches_no_other_task(handed_in):
+    """Five answers at once: were one to touch another task, that one's marks would be others."""
+    part = handed_in[0].part
+    marks, messages = graded(part, answers.solved(part, *handed_in))
+    want = dict.fromkeys(answers.tasks(part), 4) | {a.task: a.keeps for a in handed_in}
+    assert marks == want, messages
+    for answer in handed_in:
+        assert answer.says in messages[answer.task], (answer.name, messages[answer.task])
+
+
+def test_every_answer_is_handed_in_once():
+    assert sorted(a.code for row in submissions() for a in row) == sorted(a.code for a in EVERY)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -111,15 +129,17 @@ def test_the_shape_of_an_assignment(part):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_notebook_for_students_gives_nothing_away(part):
-    handed = "\n".join(c.source for c in answers.stub(part).cells)
-    assert "SOLUTION" not in handed and "HIDDEN" not in handed
-    nb = answers.source(part)
-    hidden = "".join(
-        "".join(re.findall(r"### BEGIN.*?\n(.*?)### END", c.source, re.S)) for c in nb.cells
+    handed = [c.source for c in answers.stub(part).cells]
+    assert not any("SOLUTION" in text or "HIDDEN" in text for text in handed)
+    secret = re.compile(r" *### BEGIN (SOLUTION|HIDDEN TESTS)\n(.*?)### END \1\n?", re.S)
+    sources = [c.source for c in answers.source(part).cells]
+    assert sum(len(secret.findall(text)) for text in sources) == 5 + sum(
+        bool(mark(c).grade) for c in answers.source(part).cells
     )
-    for line in {line.strip() for line in hidden.splitlines() if len(line.strip()) > 40}:
-        visible = [c.source for c in nb.cells if line not in hidden.split("\n")]
-        assert line not in handed or any(line in v for v in visible), line
+    for text, whole in zip(handed, sources, strict=True):
+        rest = secret.sub("", whole)
+        stub = "    # YOUR CODE HERE\n    raise NotImplementedError()"
+        assert text.replace(stub, "").split() == rest.split()
 
 
 @cache
