@@ -121,7 +121,9 @@ class Talk(RendererHTML):
     def math_inline(self, tokens, idx, options, env) -> str:
         """Set a formula within a line."""
         pieces = formulas.breakable(formulas.mathml(tokens[idx].content))
-        return f'<span class="math">{pieces}</span>'
+        after = tokens[idx + 1].content if idx + 1 < len(tokens) else ""
+        joined = "&NoBreak;" if re.match(r"[^\s\w]", after) else ""  # no line begins with a comma
+        return f'<span class="math">{pieces}</span>{joined}'
 
     def math_block(self, tokens, idx, options, env) -> str:
         """Set a displayed formula, as the book does."""
