@@ -14,6 +14,7 @@ from kltools import plots
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = claims.notebooks(ROOT)
 TAGS = {"setup", "hide-cell", "hide-input", "grader", "solution"}
+TAGS |= {"slide", "slide-more", "slide-fragment", "slide-output"}  # for the decks of a lecture
 PRINTS = re.compile(r"\bprint\(|\bcheck\.\w+\(|\bplots\.show\(|\bdisplay\(")
 
 
