@@ -23,6 +23,8 @@ import psutil
 import kltools
 from chapters.assignments import runner
 
+BOOK = "/book"  # where the sandbox has kltools, whichever one this is
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -59,7 +61,7 @@ def sandbox(limits: Limits) -> list[str]:
             "(apt-get install bubblewrap); elsewhere grade in a Linux container or virtual machine"
         )
     see = {"/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives"}
-    see |= {sys.prefix, sys.base_prefix, str(Path(kltools.__file__).parent)}
+    see |= {sys.prefix, sys.base_prefix}
     see |= set(map(os.path.realpath, see))
     words = [bwrap, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     words += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
@@ -69,7 +71,7 @@ def sandbox(limits: Limits) -> list[str]:
     words += ["--proc", "/proc", "--dev", "/dev"]
     for folder in ("/tmp", "/dev/shm"):
         words += ["--perms", "1777", "--size", str(limits.files), "--tmpfs", folder]
-    above = {str(a) for path in see for a in Path(path).parents}
+    above = {str(a) for path in see for a in Path(path).parents} | {BOOK}
     for folder in sorted(above - see - {"/"}):
         words += ["--perms", "0755", "--dir", folder]
     for path in sorted(see):
@@ -77,6 +79,7 @@ def sandbox(limits: Limits) -> list[str]:
             words += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path):
             words += ["--ro-bind", path, path]
+    words += ["--ro-bind", str(Path(kltools.__file__).parent), f"{BOOK}/kltools"]
     words += ["--ro-bind", runner.__file__, "/tmp/runner.py", "--chdir", "/tmp"]
     words += ["--remount-ro", "/", "--remount-ro", "/dev"]  # else they have memory without a limit
     for name, value in {
@@ -99,7 +102,8 @@ def works() -> None:
     Raises:
         RuntimeError: it cannot; the message says what bubblewrap said.
     """
-    command = [*sandbox(Limits()), sys.executable, "-I", "-c", "import numpy, kltools.tasks"]
+    begin = f"import sys; sys.path.insert(0, {BOOK!r}); import numpy, kltools.tasks"
+    command = [*sandbox(Limits()), sys.executable, "-I", "-c", begin]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if said.returncode:
         raise RuntimeError(f"bubblewrap cannot isolate on this machine: {said.stderr.strip()}")
@@ -111,7 +115,8 @@ class Process:
     def __init__(self, limits: Limits, isolated: bool = True) -> None:
         self.limits, self.first, self.count = limits, 0, 0
         script = "/tmp/runner.py" if isolated else runner.__file__
-        command = [sys.executable, "-I", script, str(limits.memory), str(limits.processes)]
+        book = BOOK if isolated else str(Path(kltools.__file__).parents[1])
+        command = [sys.executable, "-I", script, str(limits.memory), str(limits.processes), book]
         told, tell = os.pipe()
         if isolated:
             before = sandbox(limits)

@@ -143,8 +143,9 @@ def run(source: str, names: dict, count: int) -> bool:
     return True
 
 
-def main(memory: int, processes: int) -> None:
-    """Serve requests until the other side closes the pipe."""
+def main(memory: int, processes: int, book: str) -> None:
+    """Serve requests until the other side closes the pipe; ``book`` is where kltools lies."""
+    sys.path.insert(0, book)
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):  # what bypasses Python's own streams goes nowhere
@@ -175,4 +176,4 @@ def main(memory: int, processes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
