@@ -77,9 +77,10 @@ def course(part: str) -> dict[str, Original]:
 
 
 def solved(part: str, *other: Answer) -> NotebookNode:
-    """The instructor's solution of every task, but for the other answers."""
-    nb = source(part)
-    for answer in other:
-        (cell,) = (c for c in nb.cells if mark(c).grade_id == answer.task)
-        cell.source = answer.code
+    """A student's notebook: the instructor's solution of every task, but for the other answers."""
+    nb, written = stub(part), {a.task: a.code for a in other}
+    for cell, whole in zip(nb.cells, source(part).cells, strict=True):
+        if mark(cell).solution:
+            own = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", whole.source, flags=re.M)
+            cell.source = written.get(mark(cell).grade_id, own)
     return nb

@@ -34,7 +34,7 @@ def sources(nb):
 
 
 def solutions():
-    return {t: by_name(answers.source(PART), t).source for t in TASKS}
+    return {t: by_name(answers.solved(PART), t).source for t in TASKS}
 
 
 def check(nb, **instead):
@@ -92,7 +92,7 @@ def test_tests_that_were_deleted_edited_or_moved_come_back(tmp_path):
 
 
 def test_of_two_cells_that_define_it_the_last_counts(tmp_path):
-    first = by_name(answers.source(PART), TASKS[0]).source
+    first = by_name(answers.solved(PART), TASKS[0]).source
     second = first + "\n# the second try"
 
     def twice(nb):
@@ -107,7 +107,7 @@ def test_of_two_cells_that_define_it_the_last_counts(tmp_path):
 
 
 def test_an_answer_in_a_new_cell_beside_the_untouched_one(tmp_path):
-    solution = by_name(answers.source(PART), TASKS[1]).source
+    solution = by_name(answers.solved(PART), TASKS[1]).source
 
     def beside(nb):
         cell = by_name(nb, TASKS[1])

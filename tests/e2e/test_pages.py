@@ -95,17 +95,22 @@ def load(browser, site: str, name: str) -> dict:
     return measured
 
 
+WHOLE_BOOK = pytest.mark.timeout(600)  # the first of three reads every page to its end
+
+
 @pytest.fixture(scope="module")
 def loads(browser, site) -> dict[str, dict]:
     return {name: load(browser, site, name) for name in chrome.PAGES}
 
 
+@WHOLE_BOOK
 def test_pages_are_light(loads):
     sizes = {name: m["bytes"] for name, m in loads.items()}
     assert statistics.median(sizes.values()) <= 150_000, sizes
     assert max(sizes.values()) <= 400_000, sizes
 
 
+@WHOLE_BOOK
 def test_pages_ask_for_little_and_only_from_their_own_host(loads):
     for name, m in loads.items():
         assert not m["missing"], name
@@ -113,6 +118,7 @@ def test_pages_ask_for_little_and_only_from_their_own_host(loads):
         assert m["requests"] <= 30, name
 
 
+@WHOLE_BOOK
 def test_nothing_moves_while_a_page_loads(loads):
     shifts = {name: round(m["shift"], 4) for name, m in loads.items() if m["shift"] > 0.02}
     assert not shifts
