@@ -14,6 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 
 LARGEST = 20_000_000  # bytes of a notebook
+NAMELESS = "no-name"  # the student of a file that names nobody
 
 
 class Refused(Exception):
@@ -65,27 +66,34 @@ def defined(source: str) -> set[str]:
         return set(re.findall(r"^def (\w+)\s*\(", source, re.M))
 
 
-def assignment_of(nb: NotebookNode, released: dict[str, NotebookNode]) -> str:
-    """The name of the assignment that a notebook answers.
+def assignment_of(nb: NotebookNode, released: dict[str, NotebookNode], file: str = "") -> str:
+    """The assignment that a notebook answers: the one in its file's name, else the most alike.
 
     Raises:
         Refused: it shares no cell and no function with any of them.
     """
+    here = {f for c in nb.cells if c.cell_type == "code" for f in defined(c.source)}
+    ids = {c.metadata.get("grade_id") for c in nb.cells}
+    sources = {c.source.strip() for c in nb.cells}
 
-    def shared(release: NotebookNode) -> int:
-        names = {name_of(c) for c in release.cells}
-        wanted = {f for c in release.cells if answers(c) for f in defined(c.source)}
-        here = {f for c in nb.cells if c.cell_type == "code" for f in defined(c.source)}
-        texts = {c.source.strip() for c in release.cells}
-        return (
-            sum(c.metadata.get("grade_id") in names or c.source.strip() in texts for c in nb.cells)
-            + len(wanted & here)
-        )  # fmt: skip
+    def alike(name: str) -> tuple:
+        course = released[name].cells
+        found = sum(
+            name_of(c) in ids or c.source.strip() in sources or bool(defined(c.source) & here)
+            for c in course
+        )
+        named = re.search(rf"(?<![a-z]){spelled(name)}(?!\d)", file, re.I) is not None
+        return bool(found) and named, found / len(course), found
 
-    best = max(released, key=lambda name: shared(released[name]))
-    if not shared(released[best]):
+    best = max(released, key=alike)
+    if not alike(best)[2]:
         raise Refused("it has no cell of any assignment")
     return best
+
+
+def spelled(name: str) -> str:
+    """A pattern for an assignment's name as people spell it: part-1, Part 1, part_1."""
+    return "[ _-]*".join(map(re.escape, re.split("[ _-]", name)))
 
 
 def answers(cell: NotebookNode) -> bool:
@@ -101,7 +109,17 @@ def mend(nb: NotebookNode, release: NotebookNode) -> tuple[NotebookNode, list[st
     """
     course = {name_of(c): c for c in release.cells}
     texts = {c.source.strip(): name for name, c in course.items()}
-    notes: list[str] = []
+    marked = {c.metadata.get("grade_id"): c.source.strip() for c in nb.cells}
+    notes = [] if marked.keys() & course.keys() else ["cell metadata was lost and is restored"]
+    tests = [n for n, c in course.items() if c.metadata["nbgrader"].get("grade")]
+    missing = [
+        n
+        for n in tests
+        if n not in marked and course[n].source.strip() not in {c.source.strip() for c in nb.cells}
+    ]
+    edited = [n for n in tests if n in marked and marked[n] != course[n].source.strip()]
+    notes += [f"test cells missing, restored: {', '.join(missing)}"] if missing else []
+    notes += [f"test cells edited, restored: {', '.join(edited)}"] if edited else []
     chosen: dict[str, int] = {}
     for name, cell in course.items():
         if not answers(cell):
@@ -115,7 +133,7 @@ def mend(nb: NotebookNode, release: NotebookNode) -> tuple[NotebookNode, list[st
         ]  # fmt: skip
         if len(by_code) > 1:
             notes.append(f"{name}: {len(by_code)} cells define it; the last one is graded")
-        if by_code and not set(by_code) & set(by_name):
+        if by_code and by_name and not set(by_code) & set(by_name):
             notes.append(f"{name}: found in another cell")
         if not by_code and not by_name:
             notes.append(f"{name}: no answer found")
@@ -166,16 +184,22 @@ def own(cell: NotebookNode) -> NotebookNode:
 
 
 def files(folder: Path, assignments: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """Each file handed in, with a name for its student: the folder it lies in, or the file's own.
+    """Each file handed in, with a name for its student; hidden files are no files.
 
-    ``anna/part-1.ipynb``, ``anna.ipynb`` and ``anna_part-1.ipynb`` are all of anna.
+    The name is that of the folder in which the file lies, or else of the file, without the name
+    of the assignment: ``anna/part-1.ipynb``, ``anna.ipynb`` and ``part-1_anna.ipynb`` are all of
+    anna. Where several files with names of their own lie in a folder, both names count.
     """
-    ending = rf"[ _-]*({'|'.join(map(re.escape, assignments))})([ _-]*\(\d+\))?$"
-    for path in sorted(folder.rglob("*.ipynb")):
-        inside = path.relative_to(folder).parts
-        if any(part.startswith((".", "__")) for part in inside):
+    called = "|".join(map(spelled, assignments))
+    course = re.compile(rf"(copy of )?({called})(?!\d)", re.I)
+    found: list[tuple[str, str, Path]] = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() or p.is_symlink()):
+        *above, _ = path.relative_to(folder).parts
+        if any(part.startswith((".", "__")) for part in (*above, path.name)):
             continue
-        whole = inside[0] if len(inside) > 1 else path.stem
-        if len(inside) == 1:
-            whole = re.sub(ending, "", whole) or whole
-        yield re.sub(r"[^\w.@-]+", "_", whole).strip("._") or "student", path
+        own = course.sub("", re.sub(r"[ _-]*\(\d+\)$", "", path.stem)).strip(" _-.")
+        found.append((next((a for a in above if not course.fullmatch(a)), ""), own, path))
+    for within, own, path in found:
+        owns = {o for w, o, _ in found if w == within and o}
+        name = within if within and (not own or len(owns) == 1) else f"{within} {own}"
+        yield re.sub(r"[^\w.@-]+", "_", name).strip("._-") or NAMELESS, path

@@ -72,7 +72,7 @@ def execute(nb: NotebookNode, course: dict[str, Original], submission: Submissio
                 continue
         elif own:
             names.update((f, submission.function(f)) for f in functions(own.source))
-        cell.outputs = printed(submission.run(cell.source)[0])
+        cell.outputs = printed(submission.run(cell.source, count)[0])
 
 
 class IsolatedExecute(NbGraderPreprocessor):

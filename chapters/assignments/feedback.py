@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
 from nbgrader.preprocessors import ClearHiddenTests, NbGraderPreprocessor
 from nbgrader.utils import is_grade
 
@@ -31,7 +32,21 @@ def set_formulas(text: str) -> str:
 
 
 class Formulas(NbGraderPreprocessor):
-    """Sets the formulas of the course's own text."""
+    """Sets the formulas of the course's own text, and puts whose page it is and a list on top."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """Whose it is, the points, and what failed, with a link to it."""
+        nb, resources = super().preprocess(nb, resources)
+        about = resources["nbgrader"]
+        lines = [f"**{about['student']}**: {about['score']:g} of {about['max_score']:g} points", ""]
+        lost = [c.metadata.nbgrader for c in nb.cells if is_grade(c)]
+        lost = [own for own in lost if own.score < own.points]
+        lines += ["Not earned:", ""] if lost else []
+        lines += [
+            f"- [{own.grade_id}](#{own.grade_id}): {own.score:g} of {own.points:g}" for own in lost
+        ]
+        nb.cells.insert(0, new_markdown_cell("\n".join(lines)))
+        return nb, resources
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: dict, index: int

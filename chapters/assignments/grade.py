@@ -7,6 +7,7 @@
 import argparse
 import csv
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -27,10 +28,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SOURCE = HERE / "source"
 README = """\
-Open a notebook in Jupyter, or on Colab: File, Upload notebook.
+Open a notebook on Colab (File, Upload notebook) or in Jupyter.
+Its first cell installs what it needs.
 Fill in the cells that say YOUR CODE HERE. Keep the names of the functions.
-Run everything from the top. Hand in that one file, under its own name.
+Run everything from the top. Then put your name into the file's name and hand in that one file:
+part-1.ipynb of Anna Bell becomes anna-bell_part-1.ipynb.
 """
+MARKS = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
 
 
 def course(folder: Path, **execute: object) -> NbGraderAPI:
@@ -53,6 +57,7 @@ def course(folder: Path, **execute: object) -> NbGraderAPI:
     config.IsolatedExecute.update(execute)
     api = NbGraderAPI(config=config)
     for name in names():
+        check_marks(name)
         must(api.generate_assignment(name))
     return api
 
@@ -60,6 +65,24 @@ def course(folder: Path, **execute: object) -> NbGraderAPI:
 def names() -> list[str]:
     """The assignments, in order."""
     return sorted(p.name for p in SOURCE.iterdir() if p.is_dir())
+
+
+def check_marks(name: str) -> None:
+    """See that nothing secret of an assignment slips through because of a misspelled mark.
+
+    Raises:
+        RuntimeError: a cell's marks are not a pair, or a test cell hides nothing.
+    """
+    for cell in nbformat.read(SOURCE / name / f"{name}.ipynb", as_version=4).cells:
+        own = cell.metadata.get("nbgrader", {})
+        marks = re.findall(r"^ *#+ *((?:BEGIN|END)\b.*?) *$", cell.source, re.M | re.I)
+        want = (
+            list(MARKS[2:]) if own.get("grade") else list(MARKS[:2]) if own.get("solution") else []
+        )
+        if marks != want:
+            raise RuntimeError(
+                f"{name}, cell {own.get('grade_id')!r}: expected the marks {want}, found {marks}"
+            )
 
 
 def must(result: dict) -> None:
@@ -93,6 +116,9 @@ def generate(out: Path) -> Path:
     return parcel
 
 
+STOPPED = re.compile(r"This cell was stopped|\bwas stopped: ")
+
+
 @dataclass
 class Row:
     """One line of ``grades.csv``."""
@@ -101,7 +127,7 @@ class Row:
     assignment: str = ""
     score: float = 0
     out_of: float = 0
-    tasks: list[str] = field(default_factory=list)
+    tasks: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -110,12 +136,18 @@ def take_in(submissions: Path, folder: Path) -> list[Row]:
     handed_out = released(folder)
     rows: dict[tuple[str, str], Row] = {}
     newest: dict[tuple[str, str], float] = {}
-    for student, path in collect.files(submissions, handed_out):
+    found = list(collect.files(submissions, handed_out))
+    notebooks = {student for student, path in found if path.suffix == ".ipynb"}
+    for student, path in found:
+        if path.suffix != ".ipynb" and student in notebooks:
+            continue  # what lies beside the notebook
         try:
+            if path.suffix != ".ipynb":
+                raise collect.Refused("not a notebook (.ipynb)")
             nb = collect.load(path)
-            name = collect.assignment_of(nb, handed_out)
+            name = collect.assignment_of(nb, handed_out, path.name)
         except collect.Refused as e:
-            rows[student, path.name] = Row(student, notes=[f"{path.name} was not graded: {e}"])
+            rows[student, str(path)] = Row(student, notes=[f"{path.name} was not graded: {e}"])
             continue
         mended, notes = collect.mend(nb, handed_out[name])
         key, changed = (student, name), path.stat().st_mtime
@@ -124,7 +156,9 @@ def take_in(submissions: Path, folder: Path) -> list[Row]:
             row.notes.append(f"{path.name} is older and was not graded")
             continue
         if key in newest:
-            notes.append("several files; the newest is graded")
+            notes.append(f"several files; the newest is graded: {path.name}")
+        if student == collect.NAMELESS:
+            notes.append(f"nobody is named in {path.name}")
         newest[key], row.notes = changed, [*row.notes, *notes]
         target = folder / "submitted" / student / name / f"{name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +173,7 @@ def grade(submissions: Path, out: Path, **execute: object) -> list[Row]:
         FileNotFoundError: there is no notebook in the folder.
         RuntimeError: students' code cannot be isolated on this machine.
     """
-    if not any(collect.files(submissions, names())):
+    if not any(path.suffix == ".ipynb" for _, path in collect.files(submissions, names())):
         raise FileNotFoundError(f"submissions: expected a folder with .ipynb files: {submissions}")
     if execute.get("isolated", True):
         isolation.works()
@@ -152,6 +186,9 @@ def grade(submissions: Path, out: Path, **execute: object) -> list[Row]:
         result = api.autograde(row.assignment, row.student)
         if result["success"]:
             result = api.generate_feedback(row.assignment, row.student)
+        graded = out / "autograded" / row.student / row.assignment / f"{row.assignment}.ipynb"
+        if graded.exists() and (stopped := len(STOPPED.findall(graded.read_text("utf8")))):
+            row.notes.append(f"code was stopped {stopped} times; the feedback says why")
         if not result["success"]:
             row.notes.append("nbgrader failed: " + result["error"].strip().splitlines()[-1])
     marks(rows, out)
@@ -172,7 +209,7 @@ def marks(rows: list[Row], out: Path) -> None:
             for cell in sorted(graded.grades, key=lambda g: order[g.name]):
                 task = cell.name.partition("_")[0]
                 tasks[task] = tasks.get(task, 0) + cell.score
-            row.tasks = [f"{task} {score:g}" for task, score in tasks.items()]
+            row.tasks = list(tasks.values())
 
 
 def write(rows: list[Row], path: Path) -> None:
@@ -186,10 +223,23 @@ def write(rows: list[Row], path: Path) -> None:
         table = csv.writer(file)
         tasks = [f"task {k + 1}" for k in range(width)]
         table.writerow(["student", "assignment", "score", "out of", *tasks, "notes"])
-        for row in sorted(rows, key=lambda r: (r.assignment, r.student)):
-            scores = row.tasks + [""] * (width - len(row.tasks))
+        for row in sorted(rows, key=lambda r: (not r.assignment, r.assignment, r.student)):
+            scores = [f"{s:g}" for s in row.tasks] + [""] * (width - len(row.tasks))
             line = [safe(row.student), row.assignment, f"{row.score:g}", f"{row.out_of:g}"]
             table.writerow([*line, *scores, safe("; ".join(row.notes))])
+
+
+def export(out: Path) -> Path:
+    """Write ``grades.csv`` again from the gradebook, in which marks may have been changed."""
+    path = out / "grades.csv"
+    with path.open(encoding="utf-8-sig") as file:
+        rows = [
+            Row(line["student"], line["assignment"], notes=[line["notes"]] if line["notes"] else [])
+            for line in csv.DictReader(file)
+        ]
+    marks(rows, out)
+    write(rows, path)
+    return path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -205,11 +255,16 @@ def main(argv: list[str] | None = None) -> int:
     mark.add_argument(
         "--not-isolated", action="store_true", help="run students' code without a sandbox"
     )
+    again = commands.add_parser("export", help="write grades.csv again from the gradebook")
+    again.add_argument("--out", type=Path, default=ROOT / "_build/grades")
     args = parser.parse_args(argv)
-    if args.command == "generate":
-        print(generate(args.out))
-        return 0
     try:
+        if args.command == "generate":
+            print(generate(args.out))
+            return 0
+        if args.command == "export":
+            print(export(args.out))
+            return 0
         rows = grade(
             args.submissions, args.out, seconds=args.seconds, isolated=not args.not_isolated
         )

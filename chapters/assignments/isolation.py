@@ -79,6 +79,8 @@ def sandbox(limits: Limits) -> list[str]:
             words += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path):
             words += ["--ro-bind", path, path]
+    if os.path.isdir("/usr/local/share"):  # where nbgrader keeps what all students handed in
+        words += ["--tmpfs", "/usr/local/share", "--remount-ro", "/usr/local/share"]
     words += ["--ro-bind", str(Path(kltools.__file__).parent), f"{BOOK}/kltools"]
     words += ["--ro-bind", runner.__file__, "/tmp/runner.py", "--chdir", "/tmp"]
     words += ["--remount-ro", "/", "--remount-ro", "/dev"]  # else they have memory without a limit
@@ -231,7 +233,7 @@ class Submission:
         self.limits, self.isolated = limits or Limits(), isolated
         self.end = time.monotonic() + self.limits.total
         self.process: Process | None = None
-        self.cells: list[str] = []
+        self.cells: list[dict] = []
 
     def __enter__(self) -> "Submission":
         return self
@@ -240,13 +242,14 @@ class Submission:
         if self.process:
             self.process.stop()
 
-    def run(self, source: str) -> tuple[str, bool]:
-        """Run a cell: what it printed, and whether it failed."""
+    def run(self, source: str, number: int = 0) -> tuple[str, bool]:
+        """Run a cell: what it printed, and whether it failed; its number is for the traceback."""
+        request = {"run": source, "cell": number}
         try:
-            reply = self._ask({"run": source})
+            reply = self._ask(request)
         except Lost as e:
             return f"This cell was stopped: {e}. The others are graded without it.", True
-        self.cells.append(source)
+        self.cells.append(request)
         return reply["text"], bool(reply.get("failed"))
 
     def call(self, name: str, args: tuple) -> Any:
@@ -266,7 +269,7 @@ class Submission:
                 raise TypeError(f"{name} returned what cannot be read") from None
         kind, message = map(str, (*reply.get("error", ()), "", "")[:2])
         if kind == "KeyError" and message == repr(name):
-            raise NotImplementedError(f"there is no function {name}")
+            raise NameError(f"there is no function {name}: its cell failed, or names another")
         error = getattr(builtins, kind, None)
         known = isinstance(error, type) and issubclass(error, Exception)
         if known and kind not in {"UnicodeDecodeError", "UnicodeEncodeError", "ExceptionGroup"}:
@@ -297,9 +300,9 @@ class Submission:
             if self.process:
                 self.process.stop()
             self.process = Process(self.limits, self.isolated)
-            for k, source in enumerate(self.cells):
+            for k, request in enumerate(self.cells):
                 try:
-                    self.process.ask({"run": source}, self._time())
+                    self.process.ask(request, self._time())
                     time.sleep(0.3 * patient)
                     if patient and self.process.child.poll() is not None:
                         raise Ended("the process ended")

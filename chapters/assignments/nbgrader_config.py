@@ -5,8 +5,11 @@ from pathlib import Path
 
 import nbgrader.server_extensions.formgrader as formgrader
 
+import kltools
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))  # the steps of ours that are named below
+BOOK = Path(kltools.__file__).resolve().parents[1]  # also where this folder is a copy elsewhere
+sys.path.insert(0, str(BOOK))  # the steps of ours that are named below
 
 c = get_config()  # noqa: F821 - nbgrader defines it
 c.CourseDirectory.course_id = "kl-forward-and-backward"

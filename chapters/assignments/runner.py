@@ -130,9 +130,9 @@ def python(source: str) -> str:
     return source
 
 
-def run(source: str, names: dict, count: int) -> bool:
+def run(source: str, names: dict, number: int) -> bool:
     """Run a cell in a namespace; an exception is printed, as far as it is the cell's own."""
-    file = f"cell {count}"
+    file = f"cell In [{number}]"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
     try:
         exec(compile(python(source), file, "exec"), names)
@@ -154,10 +154,10 @@ def main(memory: int, processes: int, book: str) -> None:
     limit(memory, processes)
     me = os.getpid()
     names: dict = {"__name__": "__main__", "display": print}
-    for count, line in enumerate(requests, 1):
+    for line in requests:
         request = json.loads(line)
         if "run" in request:
-            reply = {"failed": not run(request["run"], names, count)}
+            reply = {"failed": not run(request["run"], names, request["cell"])}
         else:
             try:
                 f = names[request["call"]]

@@ -133,17 +133,18 @@ def test_each_file_earns_what_it_is_worth(marked, twelve):
     _, rows, _ = marked
     assert {r["student"] for r in rows} == set(twelve[1])
     for row in rows:
-        tasks = answers.tasks(row["assignment"])
-        want = [f"{t} {m}" for t, m in zip(tasks, twelve[1][row["student"]])]
-        assert [row[f"task {k + 1}"] for k in range(5)] == want, row
+        want = twelve[1][row["student"]]
+        assert [int(row[f"task {k + 1}"]) for k in range(5)] == want, row
         assert (float(row["score"]), row["out of"]) == (sum(twelve[1][row["student"]]), "20"), row
 
 
 def test_what_was_mended_is_said(marked):
     _, rows, printed = marked
     notes = {r["student"]: r["notes"] for r in rows}
-    assert notes["anna"] == notes["colab"] == notes["untested"] == ""
-    assert notes["bare"].count("found in another cell") == 5
+    assert notes["anna"] == notes["colab"] == notes["wrong"] == ""
+    assert notes["bare"] == "cell metadata was lost and is restored"
+    assert notes["untested"].startswith("test cells missing, restored: ")
+    assert "code was stopped" in notes["loop"] and "code was stopped" in notes["exit"]
     assert "anna: part-1 20/20" in printed
 
 
@@ -154,6 +155,7 @@ def test_each_student_has_a_page_that_explains(marked, twelve):
         text = page.read_text(encoding="utf8")
         assert f"(Score: {float(row['score'])} / 20.0)" in text
         assert "HIDDEN" not in text
+        assert f"<strong>{row['student']}</strong>: {row['score']} of 20 points" in text
         assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", text), page
     says = {
         "blank": "is not written yet", "loop": "was stopped: no answer within 5 seconds",
@@ -180,16 +182,79 @@ def test_nbgrader_itself_goes_on_from_there(marked):
     assert all(o[0].text.startswith("✓") for o in outputs)
 
 
-def test_a_second_file_and_a_damaged_one(tmp_path):
+def test_the_folder_copied_is_an_nbgrader_course(tmp_path):
+    """As the page says for JupyterHub: nbgrader's own commands, with the sandbox in them."""
+    folder = tmp_path / "course"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(answers.SOURCE.parent, folder, ignore=ignore)
+    nb = handed_in(answers.solved(PARTS[0]), 1, SPY)
+    target = folder / f"submitted/anna/{PARTS[0]}/{PARTS[0]}.ipynb"
+    target.parent.mkdir(parents=True)
+    nbformat.write(nb, target)
+    for words in (["generate_assignment"], ["autograde"], ["generate_feedback", "--force"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "nbgrader", words[0], PARTS[0], *words[1:]],
+            cwd=folder, capture_output=True, text=True, timeout=120,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+            | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    page = folder / f"feedback/anna/{PARTS[0]}/{PARTS[0]}.html"
+    text = page.read_text(encoding="utf8")
+    assert "<strong>anna</strong>: 16 of 20 points" in text and "found []" in text
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("### BEGIN HIDDEN TESTS", "### BEGIN HIDDEN TEST"),
+        ("### END HIDDEN TESTS\n", ""),
+        ("### BEGIN SOLUTION", "### Begin solution"),
+    ],
+)
+def test_a_misspelled_mark_gives_nothing_away(tmp_path, monkeypatch, old, new):
+    nb = answers.source(PARTS[0])
+    cell = next(c for c in nb.cells if old in c.source)
+    cell.source = cell.source.replace(old, new)
+    (tmp_path / "source/part-1").mkdir(parents=True)
+    nbformat.write(nb, tmp_path / "source/part-1/part-1.ipynb")
+    monkeypatch.setattr(grade, "SOURCE", tmp_path / "source")
+    with pytest.raises(RuntimeError, match=f"cell '{mark(cell).grade_id}': expected the marks"):
+        grade.generate(tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("release"))
+
+
+def test_a_mark_that_was_overruled_is_exported(marked):
+    out, before, _ = marked
+    with grade.Gradebook(f"sqlite:///{out / 'gradebook.db'}") as book:
+        sheet = book.find_submission(PARTS[0], "loop").notebooks[0]
+        lost = next(g for g in sheet.grades if g.score < g.max_score)
+        lost.manual_score = 1
+        book.db.commit()
+    assert command("export", "--out", out).returncode == 0
+    with (out / "grades.csv").open(encoding="utf-8-sig") as file:
+        after = {r["student"]: r for r in csv.DictReader(file)}
+    assert float(after["loop"]["score"]) == 17
+    assert [r for r in before if r["student"] != "loop"] == [
+        r for r in after.values() if r["student"] != "loop"
+    ]
+
+
+def test_a_second_file_and_what_is_no_notebook(tmp_path):
     folder = tmp_path / "in"
     (folder / "anna").mkdir(parents=True)
-    nbformat.write(answers.stub(PARTS[0]), folder / "anna/old.ipynb")
-    os.utime(folder / "anna/old.ipynb", (1, 1))
-    nbformat.write(answers.solved(PARTS[0]), folder / "anna/new.ipynb")
+    nbformat.write(answers.stub(PARTS[0]), folder / "anna/part-1.ipynb")
+    os.utime(folder / "anna/part-1.ipynb", (1, 1))
+    nbformat.write(answers.solved(PARTS[0]), folder / "anna/part-1 (1).ipynb")
+    (folder / "anna/picture.png").write_text("beside a notebook it is nobody's answer")
     (folder / "bob.ipynb").write_text("{")
+    (folder / "carl.pdf").write_text("%PDF")
     rows = {r.student: r for r in grade.grade(folder, tmp_path / "out", isolated=False)}
     assert rows["anna"].score == 20
-    assert rows["anna"].notes == ["old.ipynb is older and was not graded"]
+    assert rows["anna"].notes == ["several files; the newest is graded: part-1 (1).ipynb"] or rows[
+        "anna"
+    ].notes == ["part-1.ipynb is older and was not graded"]
+    assert rows["carl"].notes == ["carl.pdf was not graded: not a notebook (.ipynb)"]
     assert (rows["bob"].score, rows["bob"].assignment) == (0, "")
     assert rows["bob"].notes == ["bob.ipynb was not graded: not a Jupyter notebook, or damaged"]
 
