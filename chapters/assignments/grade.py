@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config, PyFileConfigLoader
@@ -34,19 +34,22 @@ Fill in the cells that say YOUR CODE HERE. Keep the names of the functions.
 Run everything from the top. Then put your name into the file's name and hand in that one file:
 part-1.ipynb of Anna Bell becomes anna-bell_part-1.ipynb.
 """
+OURS = ".written-by-grade"  # in a folder that may be written anew
 MARKS = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
 
 
 def course(folder: Path, **execute: object) -> NbGraderAPI:
-    """An nbgrader course in an empty folder, with the assignments of ``source/`` generated.
+    """An nbgrader course in a folder, with the assignments of ``source/`` generated.
 
     Raises:
         RuntimeError: nbgrader refuses an assignment; its log is the message.
     """
+    for name in names():
+        check_marks(name)
     beside = str(Path(sys.executable).parent)
     if beside not in os.environ["PATH"].split(os.pathsep):  # nbgrader calls alembic by its name
         os.environ["PATH"] = beside + os.pathsep + os.environ["PATH"]
-    folder.mkdir(parents=True)
+    folder.mkdir(exist_ok=True)
     settings = HERE / "nbgrader_config.py"
     (folder / "nbgrader_config.py").write_text(f'load_subconfig("{settings}")\n', encoding="utf8")
     shutil.copytree(SOURCE, folder / "source")
@@ -57,7 +60,6 @@ def course(folder: Path, **execute: object) -> NbGraderAPI:
     config.IsolatedExecute.update(execute)
     api = NbGraderAPI(config=config)
     for name in names():
-        check_marks(name)
         must(api.generate_assignment(name))
     return api
 
@@ -101,9 +103,26 @@ def released(folder: Path) -> dict[str, NotebookNode]:
     return {name: nbformat.read(path, as_version=4) for name, path in paths.items()}
 
 
-def generate(out: Path) -> Path:
-    """Write each assignment's notebook for students, and all of them with a word in one zip."""
+def clear(out: Path) -> None:
+    """An empty folder in the place of what an earlier run wrote; no other folder is emptied.
+
+    Raises:
+        RuntimeError: the folder holds something that no such run wrote.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / OURS).exists():
+        raise RuntimeError(f"out: expected a new folder, or one of an earlier run: {out}")
     shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / OURS).touch()
+
+
+def generate(out: Path) -> Path:
+    """Write each assignment's notebook for students, and all of them with a word in one zip.
+
+    Raises:
+        RuntimeError: ``out`` holds something else, or an assignment is not as it must be.
+    """
+    clear(out)
     course(out / "course")
     parcel = out / "assignments.zip"
     with zipfile.ZipFile(parcel, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -171,13 +190,15 @@ def grade(submissions: Path, out: Path, **execute: object) -> list[Row]:
 
     Raises:
         FileNotFoundError: there is no notebook in the folder.
-        RuntimeError: students' code cannot be isolated on this machine.
+        RuntimeError: students' code cannot be isolated on this machine, or ``out`` is not free.
     """
+    if submissions.resolve().is_relative_to(out.resolve()):
+        raise RuntimeError(f"submissions: expected a folder outside of {out}: {submissions}")
     if not any(path.suffix == ".ipynb" for _, path in collect.files(submissions, names())):
         raise FileNotFoundError(f"submissions: expected a folder with .ipynb files: {submissions}")
     if execute.get("isolated", True):
         isolation.works()
-    shutil.rmtree(out, ignore_errors=True)
+    clear(out)
     api = course(out, **execute)
     rows = take_in(submissions, out)
     for row in rows:
@@ -190,6 +211,8 @@ def grade(submissions: Path, out: Path, **execute: object) -> list[Row]:
         if graded.exists() and (stopped := len(STOPPED.findall(graded.read_text("utf8")))):
             row.notes.append(f"code was stopped {stopped} times; the feedback says why")
         if not result["success"]:
+            if "KeyboardInterrupt" in result["error"]:  # nbgrader catches this too
+                raise KeyboardInterrupt
             row.notes.append("nbgrader failed: " + result["error"].strip().splitlines()[-1])
     marks(rows, out)
     write(rows, out / "grades.csv")
@@ -202,7 +225,11 @@ def marks(rows: list[Row], out: Path) -> None:
         for row in rows:
             if not row.assignment:
                 continue
-            graded = book.find_submission(row.assignment, row.student).notebooks[0]
+            try:
+                graded = book.find_submission(row.assignment, row.student).notebooks[0]
+            except MissingEntry:
+                row.notes.append("nbgrader knows nothing of it")
+                continue
             row.score, row.out_of = graded.score, graded.max_score
             order = {c.name: k for k, c in enumerate(graded.notebook.source_cells)}
             tasks: dict[str, float] = {}

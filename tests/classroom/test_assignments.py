@@ -9,7 +9,6 @@ import nbformat
 import pytest
 from nbgrader.utils import determine_grade
 
-from chapters.assignments import isolation
 from chapters.assignments.execute import execute
 from chapters.assignments.isolation import Limits, Submission
 from tests.classroom import answers
@@ -18,12 +17,7 @@ from tests.classroom.answers import PARTS, Answer, mark
 EVERY = [a for part in PARTS for a in answers.answers(part)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def sandboxed():
-    try:
-        isolation.works()
-    except RuntimeError as e:
-        pytest.skip(str(e))
+pytestmark = pytest.mark.usefixtures("sandboxed")
 
 
 def graded(part: str, nb: nbformat.NotebookNode) -> tuple[dict[str, float], dict[str, str]]:

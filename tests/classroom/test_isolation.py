@@ -16,12 +16,7 @@ GOOD = "def good(x):\n    return [2 * v for v in x]\n"
 LONG, SHORT = Limits(seconds=30), Limits(seconds=2)  # short where it is to run out
 
 
-@pytest.fixture(scope="module", autouse=True)
-def sandboxed():
-    try:
-        isolation.works()
-    except RuntimeError as e:
-        pytest.skip(str(e))
+pytestmark = pytest.mark.usefixtures("sandboxed")
 
 
 def survives(code: str, limits: Limits = LONG) -> tuple[str, list]:

@@ -13,7 +13,7 @@ import zipfile
 import nbformat
 import pytest
 
-from chapters.assignments import grade, isolation
+from chapters.assignments import grade
 from tests.classroom import answers
 from tests.classroom.answers import PARTS, mark
 
@@ -99,11 +99,7 @@ def twelve(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def marked(twelve, tmp_path_factory):
-    try:
-        isolation.works()
-    except RuntimeError as e:
-        pytest.skip(str(e))
+def marked(twelve, tmp_path_factory, sandboxed):
     out = tmp_path_factory.mktemp("out") / "grades"
     started = time.monotonic()
     done = command(
@@ -120,9 +116,8 @@ def test_what_is_handed_out(handed_out):
         assert archive.namelist() == ["README.txt", *(f"{part}.ipynb" for part in PARTS)]
         for part in PARTS:
             assert archive.read(f"{part}.ipynb") == (handed_out / f"{part}.ipynb").read_bytes()
-    assert {p.name for p in handed_out.iterdir()} == set(archive.namelist()[1:]) | {
-        "assignments.zip"
-    }
+    written = {p.name for p in handed_out.iterdir() if not p.name.startswith(".")}
+    assert written == set(archive.namelist()[1:]) | {"assignments.zip"}
     for part in PARTS:
         nb = nbformat.read(handed_out / f"{part}.ipynb", as_version=4)
         assert [c.source for c in nb.cells] == [c.source for c in answers.stub(part).cells]
@@ -182,7 +177,7 @@ def test_nbgrader_itself_goes_on_from_there(marked):
     assert all(o[0].text.startswith("✓") for o in outputs)
 
 
-def test_the_folder_copied_is_an_nbgrader_course(tmp_path):
+def test_the_folder_copied_is_an_nbgrader_course(tmp_path, sandboxed):
     """As the page says for JupyterHub: nbgrader's own commands, with the sandbox in them."""
     folder = tmp_path / "course"
     ignore = shutil.ignore_patterns("__pycache__")
@@ -264,6 +259,21 @@ def test_a_name_that_a_spreadsheet_would_run_is_text(tmp_path):
     grade.write(rows, tmp_path / "grades.csv")
     text = (tmp_path / "grades.csv").read_text(encoding="utf-8-sig")
     assert "'=cmd" in text and "'@x" in text and "anna,part-1,3,20" in text
+
+
+@pytest.mark.parametrize("words", [("generate",), ("grade", "{in}")])
+def test_no_folder_of_anything_else_is_emptied(tmp_path, words):
+    (tmp_path / "in").mkdir()
+    nbformat.write(answers.stub(PARTS[0]), tmp_path / "in/anna.ipynb")
+    words = [word.replace("{in}", str(tmp_path / "in")) for word in words]
+    for out in (tmp_path / "in", tmp_path):
+        done = command(*words, "--out", out)
+        assert done.returncode == 1 and re.search("expected a (new )?folder", done.stderr)
+    assert (tmp_path / "in/anna.ipynb").exists()
+    for _ in range(2):  # its own it empties
+        grade.clear(tmp_path / "new")
+        assert [p.name for p in (tmp_path / "new").iterdir()] == [grade.OURS]
+        (tmp_path / "new/grades.csv").touch()
 
 
 def test_errors_name_what_is_wrong(tmp_path):
