@@ -112,11 +112,8 @@ def mend(nb: NotebookNode, release: NotebookNode) -> tuple[NotebookNode, list[st
     marked = {c.metadata.get("grade_id"): c.source.strip() for c in nb.cells}
     notes = [] if marked.keys() & course.keys() else ["cell metadata was lost and is restored"]
     tests = [n for n, c in course.items() if c.metadata["nbgrader"].get("grade")]
-    missing = [
-        n
-        for n in tests
-        if n not in marked and course[n].source.strip() not in {c.source.strip() for c in nb.cells}
-    ]
+    here = {c.source.strip() for c in nb.cells}
+    missing = [n for n in tests if n not in marked and course[n].source.strip() not in here]
     edited = [n for n in tests if n in marked and marked[n] != course[n].source.strip()]
     notes += [f"test cells missing, restored: {', '.join(missing)}"] if missing else []
     notes += [f"test cells edited, restored: {', '.join(edited)}"] if edited else []

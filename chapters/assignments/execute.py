@@ -3,7 +3,6 @@
 Everything else (which cells are graded, the marks, the gradebook, the feedback) is nbgrader's.
 """
 
-import ast
 import contextlib
 import io
 import warnings
@@ -16,13 +15,8 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Float, Integer
 
 from chapters.assignments import runner
+from chapters.assignments.collect import defined
 from chapters.assignments.isolation import Limits, Submission
-
-
-def functions(source: str) -> list[str]:
-    """The names of the functions that a cell defines."""
-    tree = ast.parse(source)
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def printed(text: str) -> list[NotebookNode]:
@@ -71,7 +65,7 @@ def execute(nb: NotebookNode, course: dict[str, Original], submission: Submissio
             if own.graded:
                 continue
         elif own:
-            names.update((f, submission.function(f)) for f in functions(own.source))
+            names.update((f, submission.function(f)) for f in defined(own.source))
         cell.outputs = printed(submission.run(cell.source, count)[0])
 
 
