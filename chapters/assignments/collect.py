@@ -14,7 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 
 LARGEST = 20_000_000  # bytes of a notebook
-NAMELESS = "no-name"  # the student of a file that names nobody
+NAMELESS = "no-name"  # so begins the student of a file that names nobody
 
 
 class Refused(Exception):
@@ -199,4 +199,9 @@ def files(folder: Path, assignments: Iterable[str]) -> Iterator[tuple[str, Path]
     for within, own, path in found:
         owns = {o for w, o, _ in found if w == within and o}
         name = within if within and (not own or len(owns) == 1) else f"{within} {own}"
-        yield re.sub(r"[^\w.@-]+", "_", name).strip("._-") or NAMELESS, path
+        yield plain_name(name) or f"{NAMELESS}_{plain_name(path.stem)}", path
+
+
+def plain_name(name: str) -> str:
+    """A name of letters, digits and ``._@-``, safe as a folder's."""
+    return re.sub(r"[^\w.@-]+", "_", name).strip("._-")

@@ -176,7 +176,7 @@ def take_in(submissions: Path, folder: Path) -> list[Row]:
             continue
         if key in newest:
             notes.append(f"several files; the newest is graded: {path.name}")
-        if student == collect.NAMELESS:
+        if student.startswith(collect.NAMELESS):
             notes.append(f"nobody is named in {path.name}")
         newest[key], row.notes = changed, [*row.notes, *notes]
         target = folder / "submitted" / student / name / f"{name}.ipynb"
