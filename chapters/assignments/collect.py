@@ -54,7 +54,7 @@ def plain(cell: dict) -> NotebookNode:
 
 
 def name_of(cell: NotebookNode) -> str | None:
-    """The nbgrader name of a cell of a released notebook."""
+    """The name that nbgrader knows a cell by, if it does."""
     return cell.metadata.get("nbgrader", {}).get("grade_id")
 
 

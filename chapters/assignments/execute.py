@@ -15,7 +15,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Float, Integer
 
 from chapters.assignments import runner
-from chapters.assignments.collect import defined
+from chapters.assignments.collect import defined, name_of
 from chapters.assignments.isolation import Limits, Submission
 
 
@@ -58,11 +58,12 @@ def execute(nb: NotebookNode, course: dict[str, Original], submission: Submissio
     left, names = dict(course), {"__name__": "__main__"}
     for count, cell in enumerate((c for c in nb.cells if c.cell_type == "code"), 1):
         cell.execution_count = count
-        own = left.pop(cell.metadata.get("nbgrader", {}).get("grade_id"), None)
+        own = left.pop(name_of(cell), None)
         if own and own.locked:
             cell.source = own.source
-            cell.outputs = examine(own.source, names)
+            tested = examine(own.source, names)
             if own.graded:
+                cell.outputs = tested
                 continue
         elif own:
             names.update((f, submission.function(f)) for f in defined(own.source))

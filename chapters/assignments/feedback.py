@@ -31,7 +31,7 @@ def set_formulas(text: str) -> str:
     return FORMULA.sub(one, text)
 
 
-class Formulas(NbGraderPreprocessor):
+class Page(NbGraderPreprocessor):
     """Sets the formulas of the course's own text, and puts whose page it is and a list on top."""
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:

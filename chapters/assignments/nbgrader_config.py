@@ -31,7 +31,7 @@ c.Autograde.autograde_preprocessors = [
 c.GenerateFeedback.preprocessors = [
     "nbgrader.preprocessors.GetGrades",
     ours("feedback.HideTests"),  # the message stays, the tests do not go out
-    ours("feedback.Formulas"),
+    ours("feedback.Page"),
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
 c.HTMLExporter.extra_template_basedirs = [
