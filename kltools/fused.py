@@ -165,39 +165,41 @@ def _product(a: Tensor, b: Tensor, out: Tensor, add: bool = False) -> Tensor:
 
 def _divergence(direction: str, beta: float, s: Tensor, t: Tensor, work: list[Tensor]) -> Tensor:
     """Nats of each row; ``s``, the student's logits, becomes dD/ds, and ``t`` is used up."""
-    p, e = (w[: len(s)] for w in work)
+    w, v = (x[: len(s)] for x in work)
+    if direction == "gjs":
+        return _gjs(beta, s, t, w, v)
     torch.log_softmax(s, -1, out=s)
     torch.log_softmax(t, -1, out=t)
-    torch.exp(t, out=p)
-    if direction == "reverse":
-        d = t.sub_(s)  # log p - log q
-        q = s.exp_()
-        value = _bregman(q, p, d, e)
-        q.mul_(d.add_(value[:, None]).neg_())
-        return value
-    d = torch.sub(s, t, out=t)  # log q - log p
-    q = s.exp_()
     if direction == "forward":
-        value = _bregman(p, q, d, e)
-        q.sub_(p)
-        return value
-    far = d.amax() > FAR  # log m - log p = log(1 + (1 - β)(e^d - 1)), beyond FAR log(1 - β) + d
-    torch.expm1(d.clamp(max=FAR) if far else d, out=e).mul_(1 - beta).log1p_()
-    if far:
-        e.add_((d - FAR).clamp_min(0))
-    p_side = p.mul_(e).sum(-1)  # -D(p‖m)
-    d = torch.sub(e, d, out=d)  # log m - log q
-    q_side = torch.mul(q, d, out=e).sum(-1)  # -D(q‖m)
-    q.mul_(d.sub_(q_side[:, None])).mul_(beta - 1)
+        d = torch.sub(s, t, out=w)  # log q - log p
+        return _bregman(t.exp_(), s, d, v)
+    d = torch.sub(t, s, out=w)  # log p - log q
+    value = _bregman(s.exp_(), t, d, v)
+    s.mul_(d.add_(value[:, None])).neg_()
+    return value
+
+
+def _gjs(beta: float, s: Tensor, t: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """`_divergence` without logs of p and q: m = p + (1 - β) (q - p) = q - β (q - p)."""
+    tiny, zero = torch.finfo(s.dtype).tiny, s.new_zeros(())
+    torch.softmax(t, -1, out=p).clamp_min_(tiny)  # not 0: they divide
+    torch.softmax(s, -1, out=q).clamp_min_(tiny)
+    d = torch.sub(q, p, out=t)
+    r = torch.addcdiv(zero, d, p, value=1 - beta, out=s).log1p_()  # log m - log p
+    p_side = p.mul_(r).sum(-1)  # -D(p‖m)
+    torch.addcdiv(zero, d, q, value=-beta, out=r).log1p_()  # log m - log q
+    q_side = torch.mul(q, r, out=p).sum(-1)  # -D(q‖m)
+    r.sub_(q_side[:, None]).mul_(q).mul_(beta - 1)
     return (-beta * p_side - (1 - beta) * q_side).clamp_min(0)
 
 
 def _bregman(p: Tensor, q: Tensor, d: Tensor, out: Tensor) -> Tensor:
-    """Σ p·phi(d) of each row, d = log q - log p; ``out`` is used for the terms."""
-    torch.expm1(d, out=out).sub_(d).clamp_min_(0).mul_(p)
-    if d.amax() > FAR:
-        torch.where(d > FAR, q, out, out=out)
-    return out.sum(-1)
+    """Σ p·phi(d) of each row, d = log q - log p; ``q`` holds log q and becomes q - p."""
+    far = q.exp() if d.amax() > FAR else None
+    torch.expm1(d, out=q).mul_(p)
+    if far is not None:
+        torch.where(d > FAR, far, q, out=q)
+    return torch.addcmul(q, p, d, value=-1, out=out).clamp_min_(0).sum(-1)
 
 
 @functools.cache

@@ -52,7 +52,11 @@ padding counted      | reduce      | mask.sum()         | torch.ones_like(mask).
 mean of batch means  | reduce      | += int(n)          | += 1                 | fine-tune-bert
 no attention mask    | finetune    | + [0] * (longest   | + [1] * (longest     | fine-tune-bert
 class 0 is the label | finetune    | labels[:, None])   | 0 * labels[:, None]) | fine-tune-bert
-fused: p - q         | fused       | q.sub_(p)          | q.sub_(p).neg_()    |
+fused: p - q         | fused       | out=q).mul_(p)     | out=q).mul_(p).neg_() |
+fused: share of d    | fused       | value=-1, out      | value=-0.9, out      |
+fused: p is 0        | fused       | out=p).clamp_min_(tiny) | out=p)          |
+fused: q is 0        | fused       | out=q).clamp_min_(tiny) | out=q)          |
+fused: mixture       | fused       | value=1 - beta     | value=beta           |
 fused: T forgotten   | fused       | .div_(T)           | .div_(1)             |
 fused: weight of q   | fused       | .mul_(beta - 1)    | .mul_(-beta)         |
 fused: far ratios    | fused       | FAR = 60.0         | FAR = 600.0          |
