@@ -10,6 +10,7 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import math
 import os
@@ -29,6 +30,7 @@ from kltools import tiers
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "chapters" / "runs"  # there when kltools runs from the book's repository
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "scikit-learn", "kltools")
+PEERS = ("trl", "liger_kernel")  # what `kltools.bench` compares with, where installed
 # What a record must have. A dict is checked key by key, {str: type} for any keys, [type] for a
 # list of any length; `metrics`, `wall_s` and `cpu_s` have one entry a seed.
 NUMBER = (int, float)
@@ -196,7 +198,8 @@ def versions() -> dict[str, str]:
     import torch
 
     out = {"python": platform.python_version()}
-    out |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    peers = [name for name in PEERS if importlib.util.find_spec(name)]
+    out |= {name: importlib.metadata.version(name) for name in (*PACKAGES, *peers)}
     out["torch"] = torch.__version__  # with its build: +cpu, +cu130
     return out | ({"cuda": str(torch.version.cuda)} if torch.cuda.is_available() else {})
 

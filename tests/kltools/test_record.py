@@ -150,6 +150,13 @@ def test_a_failed_save_leaves_the_old_record(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "toy.json").read_text()) == good()
 
 
+def test_what_a_bench_compares_with_is_recorded_where_installed(monkeypatch):
+    assert set(record.versions()) >= {"python", *record.PACKAGES}
+    monkeypatch.setattr(record, "PEERS", ("pytest", "not_there"))
+    got = record.versions()
+    assert got["pytest"] == pytest.__version__ and "not_there" not in got
+
+
 def test_the_repositorys_records_are_valid():
     for path in record.FOLDER.glob("*.json"):
         assert record.load(path.stem)["name"] == path.stem
