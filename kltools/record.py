@@ -9,28 +9,21 @@ import dataclasses
 import datetime
 import functools
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import math
 import os
-import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kltools import tiers
+from kltools import machine, tiers
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "chapters" / "runs"  # there when kltools runs from the book's repository
-PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "scikit-learn", "kltools")
-PEERS = ("trl", "liger_kernel")  # what `kltools.bench` compares with, where installed
+FOLDER = machine.ROOT / "chapters" / "runs"  # there when kltools runs from the book's repository
 # What a record must have. A dict is checked key by key, {str: type} for any keys, [type] for a
 # list of any length; `metrics`, `wall_s` and `cpu_s` have one entry a seed.
 NUMBER = (int, float)
@@ -167,63 +160,6 @@ def save(record: dict[str, Any], folder: Path | None = None) -> Path:
     return folder / f"{record['name']}.json"
 
 
-# --- what a run ran on ------------------------------------------------------------------------
-
-
-def _output(*command: str) -> str | None:
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    except OSError:
-        return None
-    return run.stdout.strip() if run.returncode == 0 else None
-
-
-def device() -> dict[str, Any]:
-    """What this process computes on: kind, name, driver, threads."""
-    import torch
-
-    if torch.cuda.is_available():
-        query = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-        name, driver = torch.cuda.get_device_name(), (query or "unknown").splitlines()[0]
-        return {"kind": "cuda", "name": name, "driver": driver, "threads": torch.get_num_threads()}
-    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        name = lines[0].split(":", 1)[1].strip() if lines else name
-    return {"kind": "cpu", "name": name, "driver": "none", "threads": torch.get_num_threads()}
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of what a run depends on."""
-    import torch
-
-    out = {"python": platform.python_version()}
-    peers = [name for name in PEERS if importlib.util.find_spec(name)]
-    out |= {name: importlib.metadata.version(name) for name in (*PACKAGES, *peers)}
-    out["torch"] = torch.__version__  # with its build: +cpu, +cu130
-    return out | ({"cuda": str(torch.version.cuda)} if torch.cuda.is_available() else {})
-
-
-def _commit() -> str | None:
-    """The commit of the book's repository, with ``+changes`` if files differ from it.
-
-    On a machine with the files but without their history, ``KLTOOLS_COMMIT`` says it.
-    """
-    said, commit = os.environ.get("KLTOOLS_COMMIT"), _output("git", "rev-parse", "HEAD")
-    if said or not commit or not FOLDER.is_dir():
-        return said
-    return commit + ("+changes" if _output("git", "status", "--porcelain") else "")
-
-
-def _weights(model: Any, name: str) -> dict[str, Any]:
-    """What the run started from: name, SHA-256 of all weights of the encoder, and their number."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(model.base_model.state_dict().items()):
-        digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    number = sum(p.numel() for p in model.parameters())
-    return {"name": name, "sha256": digest.hexdigest(), "weights": number}
-
-
 # --- the runs ---------------------------------------------------------------------------------
 
 
@@ -245,6 +181,15 @@ def _settings(kind: str, device: str) -> tuple[Any, dict[str, Any]]:
     if kind == "long":
         config = dataclasses.replace(config, max_length=512)
     return config, sizes
+
+
+def _weights(model: Any, name: str) -> dict[str, Any]:
+    """What the run started from: name, SHA-256 of all weights of the encoder, and their number."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.base_model.state_dict().items()):
+        digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    number = sum(p.numel() for p in model.parameters())
+    return {"name": name, "sha256": digest.hexdigest(), "weights": number}
 
 
 def _started_from(parts: Any, config: Any, kind: str) -> dict[str, Any]:
@@ -274,7 +219,7 @@ def _started_from(parts: Any, config: Any, kind: str) -> dict[str, Any]:
     }
 
 
-def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
+def fine_tune(seeds: Iterable[int], kind: str, device: str) -> dict[str, Any]:
     """The fine-tune once a seed (head, order of rows, dropout), and its baselines.
 
     On ``"cpu"`` the tier's rows and settings (the page trains on fewer). On ``"cuda"`` all rows:
@@ -286,12 +231,9 @@ def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
     config, sizes = _settings(kind, device)
     parts = finetune.split(finetune.load_reviews(kind), **sizes)
     metrics: dict[str, list[float]] = {}
-    wall, cpu, cut = [], [], {}
+    cut: dict[str, int] = {}
     for seed in seeds:
-        started, cpu_started = time.perf_counter(), time.process_time()
         done = finetune.run(parts, dataclasses.replace(config, seed=seed))
-        wall.append(round(time.perf_counter() - started, 2))
-        cpu.append(round(time.process_time() - cpu_started, 2))
         history, test, cut = done["history"], done["test"], done["cut"]
         for key, value in {
             "accuracy": test["accuracy"],
@@ -302,14 +244,13 @@ def fine_tune(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
             "best_epoch": history.best_epoch,
         }.items():
             metrics.setdefault(key, []).append(value)
-        print(f"seed {seed}: accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f} nats", end="")
-        print(f", {wall[-1]:.0f} s", flush=True)
+        print(f"seed {seed}: accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f} nats")
     chosen = {k: v for k, v in dataclasses.asdict(config).items() if k != "seed"}
-    body = {"config": chosen, "cut": cut, "metrics": metrics, "wall_s": wall, "cpu_s": cpu}
+    body = {"config": chosen, "cut": cut, "metrics": metrics}
     return body | _started_from(parts, config, kind)
 
 
-def fewer_parameters(seeds: Sequence[int], kind: str, device: str) -> dict[str, Any]:
+def fewer_parameters(seeds: Iterable[int], kind: str, device: str) -> dict[str, Any]:
     """Each method of `kltools.efficient`, see `efficient.compare`, and its baselines."""
     from kltools import efficient, finetune
 
@@ -318,7 +259,7 @@ def fewer_parameters(seeds: Sequence[int], kind: str, device: str) -> dict[str, 
     return _started_from(parts, config, kind) | efficient.compare(parts, config, seeds)
 
 
-def pretrain(seeds: Sequence[int], kind: str) -> dict[str, Any]:
+def pretrain(seeds: Iterable[int], kind: str) -> dict[str, Any]:
     """A causal and a masked language model from scratch, once a seed, see `kltools.pretrain`."""
     from kltools import pretrain
 
@@ -326,7 +267,7 @@ def pretrain(seeds: Sequence[int], kind: str) -> dict[str, Any]:
     return body | {"model": _weights(body["model"], "BERT's network, from scratch")}
 
 
-RUNS: dict[str, Callable[[Sequence[int], str], dict[str, Any]]] = {
+RUNS: dict[str, Callable[[Iterable[int], str], dict[str, Any]]] = {
     "fine-tune-cpu": functools.partial(fine_tune, device="cpu"),
     "fine-tune-gpu": functools.partial(fine_tune, device="cuda"),
     "language-modelling-gpu": pretrain,
@@ -335,14 +276,24 @@ RUNS: dict[str, Callable[[Sequence[int], str], dict[str, Any]]] = {
 }
 
 
+def _timed(seeds: Sequence[int], clocks: dict[str, list[float]]) -> Iterator[int]:
+    """Each seed; the seconds until the next one is asked for go to ``clocks``."""
+    for seed in seeds:
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield seed
+        clocks["wall_s"].append(round(time.perf_counter() - wall, 2))
+        clocks["cpu_s"].append(round(time.process_time() - cpu, 2))
+        print(f"seed {seed}: {clocks['wall_s'][-1]:.0f} s", flush=True)
+
+
 def _head(name: str, command: str, metrics: dict[str, list[float]]) -> dict[str, Any]:
     return {
         "name": name,
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "device": device(),
-        "versions": versions(),
+        "commit": machine.commit(),
+        "device": machine.device(),
+        "versions": machine.versions(),
         "summary": summarize(metrics),
     }
 
@@ -368,7 +319,8 @@ def make(name: str, seeds: Sequence[int], kind: str = "short", command: str = ""
     """Run ``name`` (a key of `RUNS`) and return its record."""
     if name not in RUNS:
         raise ValueError(f"name: expected one of {', '.join(RUNS)}, got {name!r}")
-    body = RUNS[name](seeds, kind)
+    clocks: dict[str, list[float]] = {"wall_s": [], "cpu_s": []}
+    body = RUNS[name](_timed(seeds, clocks), kind) | clocks
     title = name if kind == "short" else f"{name}-{kind}"
     head = _head(title, command or f"python -m kltools.record {name}", body["metrics"])
     head["seeds"] = list(seeds)

@@ -90,7 +90,7 @@ def code_digest(nb: nbformat.NotebookNode) -> str:
 
 def run_record(nb: nbformat.NotebookNode, path: Path, seconds: float) -> dict:
     """What the page says of a run: its time, its machine, what it needs, and of which code."""
-    from kltools import record, tiers
+    from kltools import machine, tiers
 
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the kernel's: it has ended
     code = " ".join(c.source for c in nb.cells if c.cell_type == "code")
@@ -104,8 +104,8 @@ def run_record(nb: nbformat.NotebookNode, path: Path, seconds: float) -> dict:
         "memory_mb": peak // (1024 if sys.platform == "linux" else 1024**2),
         "download_mb": round(sum(files) / 1e6),
         "cores": os.cpu_count(),
-        "device": record.device() | {"threads": int(os.environ["OMP_NUM_THREADS"])},
-        "versions": record.versions(),
+        "device": machine.device() | {"threads": int(os.environ["OMP_NUM_THREADS"])},
+        "versions": machine.versions(),
     }
 
 

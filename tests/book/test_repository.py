@@ -109,7 +109,7 @@ def test_kltools_can_be_read_in_an_evening():
     """What the chapters call; and apart from it the programs that make the recorded runs."""
     sizes = {p.name: lines_of_code(p) for p in (ROOT / "kltools").glob("*.py")}
     assert max(sizes.values()) < 300, sizes
-    programs = ("record.py", "bench.py", "steps.py", "pretrain.py", "efficient.py")
+    programs = ("record.py", "machine.py", "bench.py", "steps.py", "pretrain.py", "efficient.py")
     assert sum(sizes.pop(name) for name in programs) < 1100, sizes
     assert sum(sizes.values()) < 1800, sizes
 

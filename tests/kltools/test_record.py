@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from chapters.assets import claims
-from kltools import efficient, finetune, record, tiers
+from kltools import efficient, finetune, machine, record, tiers
 from tests.kltools.test_finetune import checkpoint, toy_rows  # noqa: F401
 
 
@@ -151,9 +151,9 @@ def test_a_failed_save_leaves_the_old_record(tmp_path, monkeypatch):
 
 
 def test_what_a_bench_compares_with_is_recorded_where_installed(monkeypatch):
-    assert set(record.versions()) >= {"python", *record.PACKAGES}
-    monkeypatch.setattr(record, "PEERS", ("pytest", "not_there"))
-    got = record.versions()
+    assert set(machine.versions()) >= {"python", *machine.PACKAGES}
+    monkeypatch.setattr(machine, "PEERS", ("pytest", "not_there"))
+    got = machine.versions()
     assert got["pytest"] == pytest.__version__ and "not_there" not in got
 
 
