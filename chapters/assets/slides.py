@@ -35,7 +35,7 @@ TAGS = {"slide": "subslide", "slide-more": "-", "slide-fragment": "fragment"}
 NEVER = {"setup", "grader", "solution"}  # tags of cells that are no part of a lecture
 REVEAL = tiers.Asset(
     name="reveal",
-    members=tiers._members("""
+    members=tiers.members("""
 34014800f4126ac2525e224166f099f26628612e95c41f76d70841b63138c989 1108 LICENSE
 46538b52db48724192f59bf46f5e851a18e302777c46f4a34c32709d010d6a29 112163 dist/reveal.js
 68f915a11ebf7203c0446576b7e952ff61c5dd02134a8a226ffaf62ed42136d2 54097 dist/reveal.css
