@@ -38,10 +38,21 @@ def formula(tex: str, display: bool, where: nodes.Node) -> str:
 
 
 def visit_inline(self, node: nodes.math) -> None:
-    """Write an inline formula."""
+    """Write an inline formula, its last piece on one line with the signs that follow."""
     pieces = formulas.breakable(formula(node.astext(), False, node))
+    pieces = formulas.with_signs(pieces, node.get("after", ""))
     self.body.append(f'<span class="math">{pieces}</span>')
     raise nodes.SkipNode
+
+
+def keep_signs(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Keep the signs right after an inline formula with it: a line could start with them."""
+    for node in doctree.findall(nodes.math):
+        place = node.parent.index(node) + 1
+        for text in node.parent[place : place + 1]:
+            if isinstance(text, nodes.Text):
+                node["after"] = formulas.AFTER.match(text)[0]
+                node.parent[place] = nodes.Text(text[len(node["after"]) :])
 
 
 def visit_block(self, node: nodes.math_block) -> None:
@@ -259,6 +270,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", follow_fork)
     app.connect("env-get-outdated", always_rebuilt)
     app.connect("doctree-read", anchor_cells)
+    app.connect("doctree-resolved", keep_signs)
     app.connect("html-page-context", publish.context, priority=900)
     app.connect("build-finished", publish.write_files, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

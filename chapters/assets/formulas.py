@@ -11,11 +11,13 @@ import re
 import unicodedata
 import xml.etree.ElementTree as ET
 from functools import cache
+from html import escape
 from pathlib import Path
 
 APPLY = "\u2061"  # function application, which has no width
 SCRIPTS = {"msub", "msup", "msubsup", "munder", "mover", "munderover"}
 ROWS = {"math", "mrow", "mstyle", "mtd", "mpadded", "msqrt", "menclose"}
+AFTER = re.compile(r"[^\w\s(]*")  # signs right after an inline formula: they begin no line
 RELATIONS, SIGNS = set("=<>≤≥≈≠→⇒⇔∼∈⊂⊆∝≡:,;"), set("+−±·×/")
 
 
@@ -165,6 +167,12 @@ def breakable(formula: str, most: int = 16) -> str:
                 length = 0
     done = [ET.tostring(piece, encoding="unicode") for piece in pieces]
     return "<wbr>".join(f"<math>{piece}</math>" for piece in done)
+
+
+def with_signs(pieces: str, signs: str) -> str:
+    """What `breakable` returns, the last piece on one line with the signs that follow it."""
+    start, end, last = pieces.rpartition("<wbr>")
+    return f"{start}{end}<span>{last}{escape(signs)}</span>" if signs else pieces
 
 
 def characters(html: str) -> set[str]:

@@ -67,10 +67,10 @@ class Talk(RendererHTML):
         """Set a formula within a line."""
         pieces = formulas.breakable(formulas.mathml(tokens[idx].content))
         after = tokens[idx + 1] if idx + 1 < len(tokens) else None
-        if sign := after and re.match(r"[^\w\s(]+", after.content):  # it begins no line
-            after.content = after.content[sign.end() :]
-            start, last = pieces.rpartition("<wbr>")[::2]
-            pieces = f"{start}<wbr><span>{last}{escape(sign[0])}</span>"
+        if after:
+            signs = formulas.AFTER.match(after.content)[0]
+            after.content = after.content[len(signs) :]
+            pieces = formulas.with_signs(pieces, signs)
         return f'<span class="math">{pieces}</span>'
 
     def math_block(self, tokens, idx, options, env) -> str:

@@ -36,6 +36,18 @@ EMPTY_FORMULAS = """() => { for (const m of [...document.querySelectorAll('math'
   m.replaceChildren();
 } }"""
 
+# A period or comma that belongs to an inline formula, but starts the next line.
+LONE_SIGNS = """() => [...document.querySelectorAll('span.math math')].filter(m => {
+  let e = m;
+  while (!e.nextSibling && !e.matches('p, li, td, dd')) e = e.parentElement;
+  const text = e.nextSibling;
+  if (!m.getClientRects().length || text?.nodeType !== 3 || !/^[.,;:!?)]/.test(text.data)) return 0;
+  const sign = document.createRange();
+  sign.setStart(text, 0);
+  sign.setEnd(text, 1);
+  return sign.getBoundingClientRect().left < m.getBoundingClientRect().left;
+}).map(m => m.closest('p, li, td, dd').textContent.slice(0, 80))"""
+
 # All that axe sees of a page besides colors: two pages alike in this need be searched only once.
 BUT_FOR_COLORS = """() => [...document.querySelectorAll('body *')].map(e => {
   const b = e.getBoundingClientRect(), names = e.getAttributeNames();
@@ -75,6 +87,7 @@ def low_contrast(page) -> list[str]:
 @pytest.mark.parametrize("name", chrome.PAGES)
 def test_no_barrier_and_no_sideways_scroll(open_page, name, mode):
     page = open_page(name, mode)
+    assert page.evaluate(LONE_SIGNS) == [], "signs on another line than the formula before them"
     if mode == "light":
         assert barriers(page) == []
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
