@@ -5,9 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "chapters" / "assets"))  # the book's own reader of claims
+
+# the same examples on every machine, however slow it is
+settings.register_profile("book", derandomize=True, deadline=None, max_examples=100, database=None)
+settings.load_profile("book")
 
 
 @pytest.fixture(scope="session")

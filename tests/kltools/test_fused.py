@@ -75,7 +75,7 @@ def test_gradcheck(direction, masked, T):
     assert gradcheck(f, (h, W))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     direction=st.sampled_from(DIRECTIONS),

@@ -14,9 +14,6 @@ from kltools.estimators import k1, k2, k3
 from kltools.gradients import kl_from_logits, logit_gradient, logit_hessian
 from kltools.reduce import Mean, masked_sum
 
-settings.register_profile("book", derandomize=True, deadline=None, max_examples=100, database=None)
-settings.load_profile("book")
-
 ROUNDING = 1e-12
 weights = st.one_of(
     st.just(0.0),  # outside the support
