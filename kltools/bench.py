@@ -207,6 +207,9 @@ def _trainer(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None
 
     rows, _ = finetune.encode(parts.train, tokenizer, c.max_length)
     rows = [{"input_ids": x["input_ids"], "labels": x["label"]} for x in rows]
+    alike: dict[str, Any] = {"train_sampling_strategy": "group_by_length"}
+    if hasattr(hf.TrainingArguments, "group_by_length"):  # its name in transformers 5.0
+        alike = {"group_by_length": True}
     with tempfile.TemporaryDirectory() as folder:
         arguments = hf.TrainingArguments(
             output_dir=folder,
@@ -216,7 +219,7 @@ def _trainer(model: Any, tokenizer: Any, parts: Any, c: Any, seen: Seen) -> None
             weight_decay=c.weight_decay,
             max_grad_norm=c.clip,
             warmup_steps=math.ceil(c.warmup * c.epochs * math.ceil(len(rows) / c.batch_size)),
-            train_sampling_strategy="group_by_length",
+            **alike,
             optim="adamw_torch_fused",
             bf16=torch.cuda.is_available(),
             use_cpu=not torch.cuda.is_available(),

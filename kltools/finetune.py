@@ -163,7 +163,8 @@ def fit(
     mixed = config.precision == "bf16" or (config.precision == "auto" and bf16)
     AcceleratorState._reset_state()  # or it keeps the precision of an earlier run
     log = {"log_with": "tensorboard", "project_dir": str(folder)} if folder else {}
-    accelerator = Accelerator(mixed_precision="bf16" if mixed else "no", **log)
+    cpu = not torch.cuda.is_available()  # an Apple GPU has no float64
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if mixed else "no", **log)
     torch.manual_seed(config.seed)  # for dropout
     lengths = [len(x["input_ids"]) for x in train]
     seeds = [1000 * config.seed + epoch for epoch in range(config.epochs)]

@@ -475,6 +475,17 @@ def test_precision(checkpoint, precision):
     assert product.dtype == (torch.float64 if precision == "fp64" else torch.float32)
 
 
+def test_an_apple_gpu_is_not_used(tiny, monkeypatch):
+    """Accelerate would take it, and `evaluate` wants float64, which it does not have."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(True)
+    monkeypatch.setattr("accelerate.state.is_mps_available", lambda: True)
+    model, train, held = prepared(tiny, n=9)
+    finetune.fit(model, train, held, Config(epochs=1, batch_size=8))
+    assert model.device.type in ("cpu", "cuda")
+
+
 def test_fifty_steps_are_those_of_the_trainer(checkpoint, tmp_path):
     """HF Trainer on the same batches, with the same optimizer and rates: the same losses."""
     from transformers import Trainer, TrainingArguments
