@@ -158,6 +158,8 @@ def _gradient_error(grad: Tensor, inputs: tuple[Tensor, ...], direction: str) ->
 
 def _memory(field: str, reset: bool = False) -> int:
     """Bytes that Linux says this process uses (VmRSS) or used at most since the reset (VmHWM)."""
+    if sys.platform != "linux":
+        raise OSError(f"divergence: expected Linux or a GPU for peak memory, got {sys.platform}")
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -54,6 +54,12 @@ def test_peak_memory_sees_what_is_allocated():
     assert naive["seconds"] > 0 and naive["value"] == pytest.approx(own["value"], rel=1e-5)
 
 
+def test_peak_memory_is_read_on_linux_alone(monkeypatch):
+    monkeypatch.setattr(bench.sys, "platform", "darwin")
+    with pytest.raises(OSError, match="divergence: expected Linux or a GPU .* got darwin"):
+        bench._memory("VmRSS")
+
+
 def test_ratios_are_taken_within_a_round():
     metrics = {
         "a / naive / seconds": [2.0, 4.0],
