@@ -56,7 +56,7 @@ def test_peak_memory_sees_what_is_allocated():
 
 def test_peak_memory_is_read_on_linux_alone(monkeypatch):
     monkeypatch.setattr(bench.sys, "platform", "darwin")
-    with pytest.raises(OSError, match="divergence: expected Linux or a GPU .* got darwin"):
+    with pytest.raises(OSError, match=r"divergence: expected Linux or a GPU .* got darwin"):
         bench._memory("VmRSS")
 
 
