@@ -17,7 +17,7 @@ from pathlib import Path
 APPLY = "\u2061"  # function application, which has no width
 SCRIPTS = {"msub", "msup", "msubsup", "munder", "mover", "munderover"}
 ROWS = {"math", "mrow", "mstyle", "mtd", "mpadded", "msqrt", "menclose"}
-AFTER = re.compile(r"[^\w\s(]*")  # signs right after an inline formula: they begin no line
+AFTER = re.compile(r"-th\b|[^\w\s(]*")  # right after an inline formula this begins no line
 RELATIONS, SIGNS = set("=<>≤≥≈≠→⇒⇔∼∈⊂⊆∝≡:,;"), set("+−±·×/")
 
 
@@ -85,6 +85,9 @@ def _restyle(e: ET.Element) -> None:
         del e.attrib["mathvariant"]
     if e.tag == "mo" and e.text in ("…", "⋯"):
         e.tag = "mi"  # as an operator it would stand apart from its commas
+    if e.tag == "mo" and e.text in ("∣", "∥") and e.get("stretchy") and not e.get("minsize"):
+        e.set("lspace", "0em")  # |x|, which is no relation
+        e.set("rspace", "0em")
     if e.get("minsize") == "1.2em":  # \big: the closing one, with an exponent, is drawn broken
         del e.attrib["minsize"], e.attrib["maxsize"]
         e.set("stretchy", "false")
@@ -129,7 +132,7 @@ def _spaced(row: list[ET.Element]) -> list[ET.Element]:
     out: list[ET.Element] = []
     for k, e in enumerate(row):
         last, after = (out[-1] if out else None), (row[k + 1] if k + 1 < len(row) else None)
-        closed = last is not None and last.text in (")", "]", "}", "!")
+        closed = last is not None and ((last.text or "x") in ")]}!⟩⌉⌋" or _closes(out))
         if last is not None and last.tag == "mo" and not closed and e.text in ("−", "+", "±"):
             e.set("form", "prefix")
         apart = closed or (last is not None and last.tag not in ("mspace", "mo"))
@@ -140,6 +143,12 @@ def _spaced(row: list[ET.Element]) -> list[ET.Element]:
         if _is_name(e) and not joins:
             out.append(ET.Element("mspace", thin))
     return out
+
+
+def _closes(row: list[ET.Element]) -> bool:
+    """Does a row end with the second bar of |x|?"""
+    bars = [e for e in row if e.tag == "mo" and e.text in ("∣", "∥") and e.get("lspace") == "0em"]
+    return len(bars) % 2 == 0 and bars[-1:] == row[-1:]
 
 
 def _is_sign_or_fence(e: ET.Element) -> bool:

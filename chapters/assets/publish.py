@@ -202,6 +202,8 @@ _REPAIRS = [
     (re.compile(r'(<table )border="1" '), r"\1"),
     (re.compile(r'<tr style="text-align: right;">'), "<tr>"),
     (re.compile(r"(<summary[^>]*>\s*)<p[^>]*>(.*?)</p>(?=\s*</summary>)", re.S), r"\1\2"),
+    # no line begins with the % of a number
+    (re.compile(r"<pre.*?</pre>|(?<=\d) (?=%)", re.S), lambda m: m[0].strip(" ") or "\u00a0"),
     # spaces and empty spans around code
     (re.compile(r'<span class="w">(\s*)</span>'), r"\1"),
     (re.compile(r"<pre><span></span>"), "<pre>"),

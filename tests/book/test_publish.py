@@ -42,6 +42,8 @@ def test_a_sign_is_no_difference():
     assert formula("a=-b").count('form="prefix"') == 1
     assert formula("f(-x)").count('form="prefix"') == 1
     assert 'form="prefix"' not in formula("a-b")
+    assert 'form="prefix"' not in formula(r"\langle a\rangle-\lvert b\rvert-c")
+    assert formula(r"\lvert-a\rvert").count('form="prefix"') == 1
 
 
 def test_the_space_of_a_name_follows_its_index():
@@ -53,6 +55,11 @@ def test_the_space_of_a_name_follows_its_index():
 def test_dots_stand_between_their_commas_and_signs_of_a_script_are_tight():
     assert "<mi>…</mi>" in formula(r"1,\dots,L")
     assert formula("a^{l-1}").count('lspace="0em"') == 1 and "lspace" not in formula("a-1")
+
+
+def test_bars_stand_at_what_they_enclose():
+    assert formula(r"\lvert x\rvert").count('lspace="0em"') == 2
+    assert "lspace" not in formula(r"x\mid y")
 
 
 def test_columns_of_an_alignment_meet_at_the_sign():
@@ -120,6 +127,24 @@ def test_code_keeps_its_text_and_loses_idle_tags():
     )
     code += '<span class="mi">1</span></pre>'
     assert publish.tidy(code) == '<pre>x =<span class="mi">1</span></pre>'
+
+
+def test_no_line_begins_with_a_sign_that_belongs_to_what_is_before_it():
+    pieces = formulas.with_signs("<math>a</math><wbr><math>b</math>", ">,")
+    assert pieces == "<math>a</math><wbr><span><math>b</math>&gt;,</span>"
+    assert formulas.with_signs("<math>a</math>", "") == "<math>a</math>"
+    signs = {
+        ", so": ",",
+        ").": ").",
+        " (a": "",
+        "(a": "",
+        "-th word": "-th",
+        "-these": "-",
+        "s": "",
+    }
+    assert {text: formulas.AFTER.match(text)[0] for text in signs} == signs
+    assert publish.tidy("<p>5 % of</p>") == "<p>5\u00a0% of</p>"
+    assert publish.tidy("<pre>5 % 2</pre>") == "<pre>5 % 2</pre>"
 
 
 def test_a_component_s_script_is_taken_out_of_the_body():

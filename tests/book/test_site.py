@@ -68,6 +68,14 @@ def test_formulas_are_set_at_build_time(soups):
         assert not body or not re.search(r"\$[^$\n]+\\[a-z]+|\\\(", body.get_text()), page
 
 
+def test_no_table_halves_the_bars_of_a_divergence(soups):
+    """In a table Markdown takes the backslash of one bar with two strokes for its own."""
+    for page, soup in soups.items():
+        cells = [m.get_text() for m in soup.select("td math")]
+        halved = [m for m in cells if re.match(r"D\([^,;)]*∣", m)]
+        assert not halved, f"{page}: {halved}"
+
+
 def test_directives_left_no_raw_text(soups):
     for page, soup in soups.items():
         article = soup.find("article")
