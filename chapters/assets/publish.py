@@ -203,11 +203,16 @@ _REPAIRS = [
     (re.compile(r'<tr style="text-align: right;">'), "<tr>"),
     (re.compile(r"(<summary[^>]*>\s*)<p[^>]*>(.*?)</p>(?=\s*</summary>)", re.S), r"\1\2"),
     # no line begins with the % of a number
-    (re.compile(r"<pre.*?</pre>|(?<=\d) (?=%)", re.S), lambda m: m[0].strip(" ") or "\u00a0"),
+    (
+        re.compile(r"<(pre|svg)\b.*?</\1>|(?<=\d) (?=%)", re.S),
+        lambda m: m[0] if m[1] else "\u00a0",
+    ),
     # spaces and empty spans around code
     (re.compile(r'<span class="w">(\s*)</span>'), r"\1"),
     (re.compile(r"<pre><span></span>"), "<pre>"),
     (re.compile(r'<span class="pre">(.*?)</span>'), r"\1"),
+    # a long name may be broken after its dots and underscores
+    (re.compile(r"(?<=[a-z0-9][._])(?=[a-z][^<]*</code>)"), "<wbr>"),
 ]
 _FOLDED = re.compile(
     r'<div class="([^"]*\bdropdown\b[^"]*)"( id="[^"]*")?>\s*<p class="admonition-title">(.*?)</p>',

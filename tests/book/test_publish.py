@@ -144,7 +144,14 @@ def test_no_line_begins_with_a_sign_that_belongs_to_what_is_before_it():
     }
     assert {text: formulas.AFTER.match(text)[0] for text in signs} == signs
     assert publish.tidy("<p>5 % of</p>") == "<p>5\u00a0% of</p>"
-    assert publish.tidy("<pre>5 % 2</pre>") == "<pre>5 % 2</pre>"
+    for kept in ("<pre>5 % 2</pre>", "<svg><text>5 % of</text></svg>"):
+        assert publish.tidy(kept) == kept
+
+
+def test_names_may_be_broken_at_their_joints():
+    code = '<code class="docutils"><span class="pre">a_b.c(1.5)</span></code> d_e <code>x</code>'
+    want = '<code class="docutils">a_<wbr>b.<wbr>c(1.5)</code> d_e <code>x</code>'
+    assert publish.tidy(code) == want
 
 
 def test_a_component_s_script_is_taken_out_of_the_body():
