@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kltools import record, steps
+from kltools import machine, record, steps
 
 Case = dict[str, Any]
 Seen = Callable[..., dict[str, Any]]  # called after each epoch: evaluates, with the clock stopped
@@ -33,7 +33,6 @@ SHAPES = {  # tokens, vocabulary, width
     "cpu": {"N": 2048, "V": 128_256, "H": 256, "dtype": "float32", "device": "cpu"},
     "cuda": {"N": 8192, "V": 128_256, "H": 4096, "dtype": "bfloat16", "device": "cuda"},
 }
-PEERS = {"TRL": "trl", "Liger": "liger_kernel"}  # implementation: package, run where installed
 
 
 # --- linear layer and divergence ----------------------------------------------------------------
@@ -355,10 +354,10 @@ def main(argv: list[str] | None = None) -> int:
         given = {k: getattr(args, k) for k in ("N", "V", "H") if getattr(args, k)}
         config = SHAPES[device] | given
         cases = {d: config | {"direction": d} for d in ("forward", "gjs")}
-        there = {k: importlib.util.find_spec(p) is not None for k, p in PEERS.items()}
+        there = {k: importlib.util.find_spec(p) is not None for k, p in machine.PEERS.items()}
         names = [n for n in DIVERGENCES if there.get(n, True)]
         for missing in (k for k, ok in there.items() if not ok):
-            print(f"{missing}: not installed, left out (pip install {PEERS[missing]})")
+            print(f"{missing}: not installed, left out (pip install {machine.PEERS[missing]})")
         pairs = [("naive", "seconds"), ("matrix products", "seconds"), ("naive", "peak_mb")]
     elif args.what == "finetune":
         rows = args.rows or {"cpu": 160, "cuda": 4000}[device]

@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "scikit-learn", "kltools")
-PEERS = ("trl", "liger_kernel")  # what `kltools.bench` compares with, where installed
+PEERS = {"TRL": "trl", "Liger": "liger_kernel"}  # peers in `kltools.bench`: package
 
 
 def _output(*command: str) -> str | None:
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
     import torch
 
     out = {"python": platform.python_version()}
-    peers = [name for name in PEERS if importlib.util.find_spec(name)]
+    peers = [name for name in PEERS.values() if importlib.util.find_spec(name)]
     out |= {name: importlib.metadata.version(name) for name in (*PACKAGES, *peers)}
     out["torch"] = torch.__version__  # with its build: +cpu, +cu130
     return out | ({"cuda": str(torch.version.cuda)} if torch.cuda.is_available() else {})

@@ -132,7 +132,7 @@ def _spaced(row: list[ET.Element]) -> list[ET.Element]:
     out: list[ET.Element] = []
     for k, e in enumerate(row):
         last, after = (out[-1] if out else None), (row[k + 1] if k + 1 < len(row) else None)
-        closed = last is not None and ((last.text or "x") in ")]}!⟩⌉⌋" or _closes(out))
+        closed = last is not None and (last.text in set(")]}!⟩⌉⌋") or _closes(out))
         if last is not None and last.tag == "mo" and not closed and e.text in ("−", "+", "±"):
             e.set("form", "prefix")
         apart = closed or (last is not None and last.tag not in ("mspace", "mo"))

@@ -79,7 +79,9 @@ def test_table_and_record(tmp_path, capfd, monkeypatch):
         return {"seconds": base, "peak_mb": 10 * base, "value": value}
 
     monkeypatch.setattr(bench, "_apart", scripted)
-    monkeypatch.setattr(bench, "PEERS", {"TRL": "no_such_package", "Liger": "no_such_package"})
+    monkeypatch.setattr(
+        bench.machine, "PEERS", {"TRL": "no_such_package", "Liger": "no_such_package"}
+    )
     assert bench.main(["divergence", "--rounds", "2", "--N", "64", "--out", str(tmp_path)]) == 0
     out = capfd.readouterr().out
     assert "TRL: not installed, left out (pip install no_such_package)" in out

@@ -152,7 +152,7 @@ def test_a_failed_save_leaves_the_old_record(tmp_path, monkeypatch):
 
 def test_what_a_bench_compares_with_is_recorded_where_installed(monkeypatch):
     assert set(machine.versions()) >= {"python", *machine.PACKAGES}
-    monkeypatch.setattr(machine, "PEERS", ("pytest", "not_there"))
+    monkeypatch.setattr(machine, "PEERS", {"one": "pytest", "other": "not_there"})
     got = machine.versions()
     assert got["pytest"] == pytest.__version__ and "not_there" not in got
 
